@@ -1,0 +1,223 @@
+// Package durable changes files so that a crash or a power cut at any moment
+// leaves either the old content or the new one, never a mixture, and so that
+// what it reported as done stays done.
+//
+// Each function lists its system calls in order. Three rules are common to all:
+// data reaches the disk (fsync) before the name that points to it appears; the
+// directory is synced after a name changed; and modes and group are set while
+// the file still has a temporary name, so that no secret is readable by others
+// even for an instant. Names beginning with [TempPrefix] are unfinished work of
+// a process that died, see [RemoveTemp].
+package durable
+
+import (
+	"crypto/rand"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// TempPrefix begins the name of every file and directory that is not finished.
+const TempPrefix = ".tmp-"
+
+// Access says who may use a new file or directory.
+type Access struct {
+	// Mode is the permission bits, set exactly, whatever the umask says.
+	Mode fs.FileMode
+	// Group is the group's ID, or 0 for the process's own group. (A file can't
+	// be given to root's group by name; nobody needs that.)
+	Group int
+}
+
+// Create makes a file that did not exist. It never overwrites: when path exists,
+// the error satisfies errors.Is(err, fs.ErrExist) and the file is untouched.
+//
+//	openat(tmp, O_CREAT|O_EXCL) fchown fchmod write fsync close
+//	linkat(tmp, path)            fails with EEXIST instead of replacing
+//	unlinkat(tmp) fsync(dir)
+func Create(path string, data []byte, a Access) error {
+	tmp, err := writeTemp(filepath.Dir(path), data, a)
+	if err != nil {
+		return err
+	}
+	if err := os.Link(tmp, path); err != nil {
+		return errors.Join(err, os.Remove(tmp))
+	}
+	if err := os.Remove(tmp); err != nil {
+		return err
+	}
+	return SyncDir(filepath.Dir(path))
+}
+
+// Replace gives path the new content in one step; readers see the old content
+// or the new one. The mode of a file that is there already does not carry over.
+//
+//	openat(tmp, O_CREAT|O_EXCL) fchown fchmod write fsync close
+//	renameat(tmp, path) fsync(dir)
+func Replace(path string, data []byte, a Access) error {
+	tmp, err := writeTemp(filepath.Dir(path), data, a)
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return errors.Join(err, os.Remove(tmp))
+	}
+	return SyncDir(filepath.Dir(path))
+}
+
+// File is one entry of a directory made by [CreateDir].
+type File struct {
+	Name   string
+	Data   []byte
+	Access Access
+}
+
+// CreateDir makes a directory with all its files; the directory appears under
+// its name complete, or not at all. It never replaces: when path exists, the
+// error satisfies errors.Is(err, fs.ErrExist).
+//
+//	mkdirat(tmp) fchownat fchmodat
+//	each file: openat(O_CREAT|O_EXCL) fchown fchmod write fsync close
+//	fsync(tmp) renameat(tmp, path) fsync(parent)
+//
+// renameat refuses to replace a directory that is not empty, and every
+// directory made here holds at least one file.
+func CreateDir(path string, a Access, files []File) (err error) {
+	parent := filepath.Dir(path)
+	tmp := filepath.Join(parent, tempName())
+	if err := os.Mkdir(tmp, 0o700); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(tmp))
+		}
+	}()
+	for _, f := range files {
+		if err := write(filepath.Join(tmp, f.Name), f.Data, f.Access); err != nil {
+			return err
+		}
+	}
+	if err := grant(tmp, a); err != nil {
+		return err
+	}
+	if err := SyncDir(tmp); err != nil {
+		return err
+	}
+	if _, err := os.Lstat(path); err == nil {
+		return &fs.PathError{Op: "create", Path: path, Err: fs.ErrExist}
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return err
+	}
+	return SyncDir(parent)
+}
+
+// Mkdir makes a directory, durably, unless it is there already. An existing
+// directory keeps its mode.
+//
+//	mkdirat fchownat fchmodat fsync(parent)
+func Mkdir(path string, a Access) error {
+	if err := os.Mkdir(path, 0o700); err != nil {
+		if errors.Is(err, fs.ErrExist) {
+			return nil
+		}
+		return err
+	}
+	if err := grant(path, a); err != nil {
+		return err
+	}
+	return SyncDir(filepath.Dir(path))
+}
+
+// Symlink points link at target in one step, whether or not link exists.
+//
+//	symlinkat(target, tmp) renameat(tmp, link) fsync(dir)
+func Symlink(link, target string) error {
+	tmp := filepath.Join(filepath.Dir(link), tempName())
+	if err := os.Symlink(target, tmp); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, link); err != nil {
+		return errors.Join(err, os.Remove(tmp))
+	}
+	return SyncDir(filepath.Dir(link))
+}
+
+// RemoveTemp deletes what an earlier process left unfinished in dir. Only the
+// holder of the lock may call it.
+func RemoveTemp(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), TempPrefix) {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// SyncDir makes the names in a directory durable.
+func SyncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+func tempName() string { return TempPrefix + rand.Text() }
+
+func writeTemp(dir string, data []byte, a Access) (string, error) {
+	tmp := filepath.Join(dir, tempName())
+	if err := write(tmp, data, a); err != nil {
+		return "", err
+	}
+	return tmp, nil
+}
+
+// write makes one new file and syncs it. A file that could not be written whole
+// is removed again: after a failed fsync the page cache lies, so nothing of it
+// may be trusted.
+func write(path string, data []byte, a Access) (err error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, f.Close(), os.Remove(path))
+		}
+	}()
+	if a.Group != 0 {
+		if err := f.Chown(-1, a.Group); err != nil {
+			return err
+		}
+	}
+	if err := f.Chmod(a.Mode); err != nil {
+		return err
+	}
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+func grant(path string, a Access) error {
+	if a.Group != 0 {
+		if err := os.Chown(path, -1, a.Group); err != nil {
+			return err
+		}
+	}
+	return os.Chmod(path, a.Mode)
+}
