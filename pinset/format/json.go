@@ -18,16 +18,10 @@ type Document struct {
 	Lifetime  time.Duration // how long to enforce it after a newer one is out; 0 for no limit
 }
 
-// JSON is the format's name in the configuration.
-const JSON = "json"
-
-// Names returns every format, in the order in which messages list them.
-func Names() []string { return []string{JSON} }
-
 // Encode writes the document in the named format. The same document gives the
 // same bytes.
 func Encode(format string, d Document) ([]byte, error) {
-	if format != JSON {
+	if format != pinset.FormatJSON {
 		return nil, fmt.Errorf("%q is no format of pin sets: want json", format)
 	}
 	return encodeJSON(d)

@@ -1,0 +1,79 @@
+package acme
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"strings"
+)
+
+const maxEnvFile = 64 << 10
+
+// ReadEnvFile reads a file of variables: lines NAME=VALUE, of which those that
+// are empty or begin with # count for nothing. A leading "export " is allowed, and
+// quotes around the value. The values are secrets: no error shows one, and a file
+// that everybody may read is refused.
+func ReadEnvFile(path string) (map[string]string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if info.Mode().Perm()&0o007 != 0 {
+		return nil, fmt.Errorf("%s can be read by everybody (mode %04o): run chmod 600 on it, and replace the credentials if somebody might have", path, info.Mode().Perm())
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxEnvFile+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > maxEnvFile {
+		return nil, fmt.Errorf("%s is longer than %d bytes", path, maxEnvFile)
+	}
+	env, line, err := parseEnv(string(data))
+	if err != nil {
+		return nil, fmt.Errorf("%s:%d: %w", path, line, err)
+	}
+	return env, nil
+}
+
+var validVariable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+// parseEnv reads variables, or says in which line it could not.
+func parseEnv(data string) (env map[string]string, line int, err error) {
+	env = make(map[string]string)
+	for text := range strings.Lines(data) {
+		line++
+		text = strings.TrimSpace(text)
+		if text == "" || strings.HasPrefix(text, "#") {
+			continue
+		}
+		name, value, ok := strings.Cut(strings.TrimPrefix(text, "export "), "=")
+		if !ok || !validVariable.MatchString(name) {
+			return nil, line, errors.New("want NAME=VALUE")
+		}
+		if _, twice := env[name]; twice {
+			return nil, line, fmt.Errorf("%s is there twice", name)
+		}
+		for _, quote := range []string{`"`, `'`} {
+			if !strings.HasPrefix(value, quote) {
+				continue
+			}
+			if len(value) < 2 || !strings.HasSuffix(value, quote) {
+				return nil, line, fmt.Errorf("the quote around the value of %s does not end", name)
+			}
+			value = value[1 : len(value)-1]
+			break
+		}
+		if strings.Contains(value, "\x00") {
+			return nil, line, fmt.Errorf("the value of %s has a NUL byte", name)
+		}
+		env[name] = value
+	}
+	return env, 0, nil
+}

@@ -1,0 +1,248 @@
+// Package apply carries out plans: one action at a time, its intent on record
+// before and its result after, then it looks at the disk and plans again. Whatever
+// stops it, the next run goes on from what it finds.
+package apply
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"keepkey/acme"
+	"keepkey/config"
+	"keepkey/keystore"
+	"keepkey/plan"
+)
+
+// Runner carries out plans for the lineages of one store. It is safe for
+// concurrent use with different lineages; they share connections, accounts and
+// challenge listeners. Close it in the end.
+type Runner struct {
+	Store     *keystore.Store
+	Now       func() time.Time
+	Log       *slog.Logger
+	UserAgent string
+	// RequestTimeout bounds one request to a CA; 0 for package acme's own bound.
+	RequestTimeout time.Duration
+
+	mu      sync.Mutex
+	clients map[string]*clientOnce // by CA and account
+	solvers map[string]*acme.Solver
+}
+
+// Options are what a person may ask for beyond what the plan says.
+type Options struct {
+	Force      bool // renew whether or not it is due
+	NewLineage bool // begin although clients may know other keys
+}
+
+// Report is what became of one lineage in one run.
+type Report struct {
+	Name     string
+	Done     []plan.Action // what was carried out, in order
+	Problems []string      // what failed or needs a person; empty when all is well
+	State    *plan.State   // as it stands in the end; nil when it could not be read
+	Next     *plan.Action  // the next action and its time, if any is foreseen
+}
+
+// Did reports whether an action of the kind was carried out.
+func (r Report) Did(kind plan.Kind) bool {
+	return slices.ContainsFunc(r.Done, func(a plan.Action) bool { return a.Kind == kind })
+}
+
+// maxSteps ends a run that makes no progress, should there be such a bug: a first
+// run with ten channels and hooks takes some forty steps.
+const maxSteps = 1000
+
+// Renew does everything that is due for one certificate. A failure of one action
+// does not keep others from being tried.
+func (r *Runner) Renew(ctx context.Context, cert config.Certificate, o Options) Report {
+	rep := Report{Name: cert.Name}
+	problem := func(text string) {
+		if !slices.Contains(rep.Problems, text) {
+			rep.Problems = append(rep.Problems, text)
+		}
+	}
+	tried := make(map[string]bool)
+	log := r.Log.With("certificate", cert.Name)
+	for range maxSteps {
+		l, err := r.look(ctx, cert)
+		if err != nil {
+			problem(err.Error())
+			return rep
+		}
+		now := r.Now()
+		p := plan.Next(plan.Input{
+			Config: cert, State: l.state, Disk: l.disk, Now: now,
+			Force: o.Force, NewLineage: o.NewLineage, Tried: tried,
+		})
+		rep.State = l.state
+		for _, pr := range p.Problems {
+			problem(pr.Text)
+		}
+		a, due := p.Due(now)
+		if !due {
+			later := plan.Next(plan.Input{Config: cert, State: l.state, Disk: l.disk, Now: now})
+			if next, ok := later.First(); ok {
+				rep.Next = &next
+			}
+			return rep
+		}
+		if ctx.Err() != nil {
+			problem(fmt.Sprintf("interrupted before: %s; the next run goes on from here", a.Kind))
+			return rep
+		}
+		log.Debug("begin", "action", a.Kind, "reason", a.Reason, "channel", a.Channel)
+		if err := l.do(ctx, a); err != nil {
+			tried[a.ID()] = true
+			log.Error("failed", "action", a.Kind, "problem", err)
+			problem(err.Error())
+			if errors.Is(err, errCommit) {
+				return rep
+			}
+			continue
+		}
+		log.Info("done", "action", a.Kind, "reason", a.Reason, "channel", a.Channel)
+		rep.Done = append(rep.Done, a)
+		if a.Kind == plan.Obtain || a.Kind == plan.AskWindow {
+			tried[a.ID()] = true // once a run, whatever the CA makes of it
+		}
+	}
+	problem("gave up after many steps without an end; this is a bug in keepkey")
+	return rep
+}
+
+// Plan looks at a lineage and says what would be done, now and later, without
+// doing anything.
+func (r *Runner) Plan(ctx context.Context, cert config.Certificate, o Options) (*plan.State, plan.Plan, error) {
+	l, err := r.look(ctx, cert)
+	if err != nil {
+		return nil, plan.Plan{}, err
+	}
+	return l.state, plan.Forecast(plan.Input{
+		Config: cert, State: l.state, Disk: l.disk, Now: r.Now(),
+		Force: o.Force, NewLineage: o.NewLineage,
+	}), nil
+}
+
+// lineage is one lineage as it was found on disk, for the time of one action.
+type lineage struct {
+	*Runner
+	config config.Certificate
+	store  *keystore.Lineage
+	state  *plan.State
+	rev    keystore.Revision
+	disk   plan.Disk
+	stored keystore.Chain // of the version that the state names, when it is sound
+}
+
+// look reads all that a plan depends on.
+func (r *Runner) look(ctx context.Context, cert config.Certificate) (*lineage, error) {
+	store, err := r.Store.Lineage(cert.Name)
+	if err != nil {
+		return nil, err
+	}
+	l := &lineage{Runner: r, config: cert, store: store}
+	data, rev, err := store.State()
+	switch {
+	case errors.Is(err, keystore.ErrNoState):
+		if l.disk.Keys, err = store.Keys(); err != nil {
+			return nil, err
+		}
+		l.disk.Live, l.disk.LiveProblem = store.Live()
+		if len(l.disk.Keys) == 0 && l.disk.Live == 0 {
+			l.disk.Elsewhere = l.elsewhere(ctx)
+		}
+		return l, nil
+	case err != nil:
+		return nil, fmt.Errorf("%w; nothing was done", err)
+	}
+	l.rev = rev
+	if l.state, err = plan.ParseState(cert.Name, data); err != nil {
+		return nil, fmt.Errorf("the state of %s can't be used: state.json is %w; restore it from a backup; nothing was done, and what is live stays", cert.Name, err)
+	}
+	l.disk.Live, l.disk.LiveProblem = store.Live()
+	for _, k := range l.state.Keys {
+		if _, err := store.Key(k.Pin); err != nil {
+			if l.disk.KeyProblems == nil {
+				l.disk.KeyProblems = make(map[pin]error)
+			}
+			l.disk.KeyProblems[k.Pin] = err
+		}
+	}
+	if c := l.state.Certificate; c != nil {
+		v, err := store.Version(c.Version, keystore.Want{Pin: c.Pin, Domains: c.Domains})
+		l.disk.StoredProblem, l.stored = err, v.Chain
+	}
+	return l, nil
+}
+
+// errCommit marks a failed swap of the state: either content may be on disk, so
+// the run ends for this lineage and the next one looks again.
+var errCommit = errors.New("the state could not be written, this run stops here and the next goes on")
+
+// commit changes the state and swaps it.
+func (l *lineage) commit(change func(*plan.State)) error {
+	data, err := json.Marshal(l.state)
+	if err != nil {
+		return err
+	}
+	next := new(plan.State) // a copy: a failed swap leaves ours as it was read
+	if err := json.Unmarshal(data, next); err != nil {
+		return err
+	}
+	change(next)
+	if data, err = next.Marshal(); err != nil {
+		return err
+	}
+	if _, err := plan.ParseState(l.config.Name, data); err != nil {
+		return fmt.Errorf("%w: it would be %w; this is a bug in keepkey", errCommit, err)
+	}
+	rev, err := l.store.SwapState(l.rev, data)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errCommit, err)
+	}
+	l.state, l.rev = next, rev
+	return nil
+}
+
+func (l *lineage) do(ctx context.Context, a plan.Action) error {
+	switch a.Kind {
+	case plan.BeginLineage:
+		l.state = plan.Begin(l.config.Name, l.Now())
+		return l.commit(func(*plan.State) {})
+	case plan.GenerateKey:
+		return l.generateKey(a)
+	case plan.Publish:
+		return l.publish(ctx, a)
+	case plan.Obtain:
+		return l.obtain(ctx, a)
+	case plan.Install:
+		return l.store.Switch(a.Version)
+	case plan.Deploy:
+		return l.deploy(ctx, a)
+	case plan.Check:
+		return l.check(ctx, a)
+	case plan.AskWindow:
+		return l.askWindow(ctx)
+	}
+	return fmt.Errorf("no such action: %q", a.Kind)
+}
+
+func (l *lineage) generateKey(a plan.Action) error {
+	created, err := l.store.CreateKey(l.config.KeyType)
+	if err != nil {
+		return err
+	}
+	return l.commit(func(s *plan.State) {
+		s.Keys = append(s.Keys, plan.Key{Pin: created, Type: l.config.KeyType, Role: a.Role, Created: l.Now()})
+	})
+}
+
+func jitter() float64 { return rand.Float64() }

@@ -1,0 +1,150 @@
+// Package cli is keepkey's command line: one file a command, each of which reads
+// its flags, makes one call and prints the outcome. It is the only place where
+// the other packages are put together.
+//
+// The rules of its output. Results go to standard output, in plain lines or as
+// JSON; logs, progress and errors go to standard error. An error begins with
+// "keepkey: ", is lower-case, says what is still safe and what to do, and shows
+// text from outside with its control characters escaped. The exit status is 0
+// when all is done or nothing was to do, 1 when something failed (the rest was
+// still done), 2 for a usage or configuration error, 3 when the gate is closed,
+// 4 when another keepkey is at work.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/urfave/cli/v2"
+
+	"keepkey/config"
+	"keepkey/keystore"
+)
+
+// Env is the world as a command sees it.
+type Env struct {
+	Args     []string // the program's name first
+	Stdout   io.Writer
+	Stderr   io.Writer
+	Getenv   func(string) string
+	Now      func() time.Time
+	Terminal bool // Stderr is a terminal
+	// RequestTimeout bounds one request to a CA; 0 for the usual bound.
+	RequestTimeout time.Duration
+}
+
+// Exit statuses.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+	exitLocked = 4
+)
+
+// usageError is the caller's mistake: in the arguments, not in the world.
+type usageError struct{ err error }
+
+func (e usageError) Error() string { return e.err.Error() }
+func (e usageError) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// reportedError says that something failed and that the person has been told.
+type reportedError struct{}
+
+func (reportedError) Error() string { return "something failed" }
+
+// Run executes one command line and returns the exit status.
+func Run(ctx context.Context, env Env) int {
+	err := newApp(env).RunContext(ctx, env.Args)
+	var usage usageError
+	var invalid config.Errors
+	var locked *keystore.LockedError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &reportedError{}):
+		return exitFailed
+	case errors.As(err, &usage):
+		complain(env, fmt.Sprintf("%v; see keepkey --help", err))
+		return exitUsage
+	case errors.As(err, &invalid):
+		complain(env, err.Error())
+		return exitUsage
+	case errors.As(err, &locked):
+		complain(env, err.Error())
+		return exitLocked
+	}
+	complain(env, err.Error())
+	return exitFailed
+}
+
+func complain(env Env, text string) {
+	fmt.Fprintf(env.Stderr, "keepkey: %s\n", printable(text))
+}
+
+// printable escapes what could steer a terminal. Lines after the first are
+// indented, so that none can pass for a message of its own.
+func printable(s string) string {
+	var b strings.Builder
+	for _, r := range strings.TrimRight(s, "\n") {
+		switch {
+		case r == '\n':
+			b.WriteString("\n    ")
+		case r == '\t' || unicode.IsPrint(r):
+			b.WriteRune(r)
+		default:
+			fmt.Fprintf(&b, "\\u%04x", r)
+		}
+	}
+	return b.String()
+}
+
+func newApp(env Env) *cli.App {
+	// The library's own ways to end the process, to print help on a mistake and to
+	// answer an unknown command with status 3 (which means "the gate is closed"
+	// here) are all switched off.
+	g := &globals{env: env}
+	app := &cli.App{
+		Name:            "keepkey",
+		Usage:           "renews certificates with the same key, for servers whose clients pin it",
+		HideHelpCommand: true,
+		HideVersion:     true,
+		Suggest:         true,
+		Writer:          env.Stdout,
+		ErrWriter:       env.Stderr,
+		ExitErrHandler:  func(*cli.Context, error) {},
+		OnUsageError:    onUsageError,
+		Flags:           g.flags(),
+		Action: func(c *cli.Context) error {
+			if first := c.Args().First(); first != "" && first != "help" {
+				return usagef("there is no command %q", first)
+			}
+			return cli.ShowAppHelp(c)
+		},
+	}
+	for _, cmd := range []*cli.Command{
+		renewCommand(g), statusCommand(g), planCommand(g), pinsCommand(g), versionCommand(g),
+	} {
+		action := cmd.Action
+		cmd.Flags = append(cmd.Flags, g.flags()...)
+		cmd.HideHelpCommand = true
+		cmd.OnUsageError = onUsageError
+		cmd.Action = func(c *cli.Context) error {
+			if c.Args().Present() {
+				// Flags behind it would be dropped silently.
+				return usagef("%s takes no arguments, but there is %q", c.Command.Name, c.Args().First())
+			}
+			return action(c)
+		}
+		app.Commands = append(app.Commands, cmd)
+	}
+	return app
+}
+
+func onUsageError(_ *cli.Context, err error, _ bool) error { return usageError{err} }

@@ -1,0 +1,115 @@
+package cli
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"keepkey/apply"
+	"keepkey/config"
+	"keepkey/pinset"
+	"keepkey/plan"
+)
+
+type pinsOptions struct {
+	selection
+	format  string
+	channel string
+	asJSON  bool
+}
+
+func pinsCommand(g *globals) *cli.Command {
+	var o pinsOptions
+	return &cli.Command{
+		Name:  "pins",
+		Usage: "print the pins that clients should accept",
+		Flags: []cli.Flag{
+			o.nameFlag(), jsonFlag(&o.asJSON),
+			&cli.StringFlag{Name: "format", Destination: &o.format, Usage: "print the document that clients read, in this `FORMAT`: " + strings.Join(pinset.Formats(), ", ")},
+			&cli.StringFlag{Name: "channel", Destination: &o.channel, Usage: "print the document as the `CHANNEL` gets it"},
+		},
+		Action: func(c *cli.Context) error {
+			if o.asJSON && (o.format != "" || o.channel != "") {
+				return usagef("--json prints keepkey's own listing; give it, or --format or --channel")
+			}
+			if o.format != "" && !slices.Contains(pinset.Formats(), o.format) {
+				return usagef("--format %q: want %s", o.format, strings.Join(pinset.Formats(), ", "))
+			}
+			return runPins(c, g, &o)
+		},
+	}
+}
+
+// pinsJSON is one certificate of `pins --json`.
+type pinsJSON struct {
+	Name    string     `json:"name"`
+	Domains []string   `json:"domains"`
+	Version int        `json:"version"`
+	Keys    []plan.Key `json:"keys"`
+}
+
+func runPins(c *cli.Context, g *globals, o *pinsOptions) error {
+	cfg, runner, err := openForReading(g)
+	if err != nil {
+		return err
+	}
+	certs, err := o.choose(cfg)
+	if err != nil {
+		return err
+	}
+	listing := []pinsJSON{}
+	for _, cert := range certs {
+		state, _, err := runner.Plan(c.Context, cert, apply.Options{})
+		if err != nil {
+			return fmt.Errorf("%s: %w", cert.Name, err)
+		}
+		if state == nil || state.Pins() == nil {
+			return fmt.Errorf("%s: %w", cert.Name, errNothing)
+		}
+		switch set := state.WantedPinSet(); {
+		case o.format != "" || o.channel != "":
+			doc, err := document(cert, state, set, o)
+			if err != nil {
+				return err
+			}
+			if _, err := g.env.Stdout.Write(doc); err != nil {
+				return err
+			}
+		case o.asJSON:
+			listing = append(listing, pinsJSON{Name: cert.Name, Domains: cert.Domains, Version: set.Version, Keys: state.Keys})
+		default:
+			fmt.Fprintln(g.env.Stdout, cert.Name)
+			for _, k := range state.Keys {
+				fmt.Fprintf(g.env.Stdout, "  %s  %-7s  %s\n", k.Pin, k.Type, k.Role)
+			}
+		}
+	}
+	if o.asJSON {
+		return writeJSON(g.env.Stdout, listing)
+	}
+	return nil
+}
+
+func document(cert config.Certificate, state *plan.State, set pinset.Set, o *pinsOptions) ([]byte, error) {
+	ch := config.Channel{Format: o.format}
+	published := state.Begun
+	if o.channel != "" {
+		i := slices.IndexFunc(cert.Channels, func(c config.Channel) bool { return c.Name == o.channel })
+		if i < 0 {
+			return nil, usagef("%s has no channel %q", cert.Name, o.channel)
+		}
+		ch = cert.Channels[i]
+		if o.format != "" {
+			ch.Format = o.format
+		}
+		if pub, ok := state.Channels[ch.Name]; ok && pub.Version == set.Version {
+			published = pub.Intended
+		} else {
+			published = time.Time{}
+		}
+	}
+	return apply.Document(cert, ch, set, published)
+}

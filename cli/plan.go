@@ -1,0 +1,118 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"keepkey/apply"
+	"keepkey/plan"
+)
+
+func planCommand(g *globals) *cli.Command {
+	var s selection
+	var asJSON bool
+	return &cli.Command{
+		Name:  "plan",
+		Usage: "show what would happen and when, and why not now",
+		Flags: []cli.Flag{s.nameFlag(), jsonFlag(&asJSON)},
+		Action: func(c *cli.Context) error {
+			return runPlan(c.Context, g, &s, apply.Options{}, asJSON)
+		},
+	}
+}
+
+func jsonFlag(dest *bool) cli.Flag {
+	return &cli.BoolFlag{Name: "json", Destination: dest, Usage: "print JSON (docs/json.md describes it)"}
+}
+
+// planJSON is one certificate of `plan --json`.
+type planJSON struct {
+	Name     string         `json:"name"`
+	Actions  []plan.Action  `json:"actions"`
+	Problems []plan.Problem `json:"problems"`
+}
+
+func runPlan(ctx context.Context, g *globals, s *selection, o apply.Options, asJSON bool) error {
+	cfg, runner, err := openForReading(g)
+	if err != nil {
+		return err
+	}
+	certs, err := s.choose(cfg)
+	if err != nil {
+		return err
+	}
+	out := []planJSON{}
+	failed := false
+	for _, cert := range certs {
+		_, p, err := runner.Plan(ctx, cert, o)
+		if err != nil {
+			p.Problems = []plan.Problem{{Text: err.Error(), Blocks: true}}
+		}
+		failed = failed || len(p.Problems) > 0
+		out = append(out, planJSON{Name: cert.Name, Actions: append([]plan.Action{}, p.Actions...), Problems: append([]plan.Problem{}, p.Problems...)})
+	}
+	if asJSON {
+		if err := writeJSON(g.env.Stdout, out); err != nil {
+			return err
+		}
+	} else {
+		for _, p := range out {
+			printPlan(g.env, p)
+		}
+	}
+	if failed {
+		return reportedError{}
+	}
+	return nil
+}
+
+func printPlan(env Env, p planJSON) {
+	fmt.Fprintln(env.Stdout, p.Name)
+	for _, pr := range p.Problems {
+		fmt.Fprintf(env.Stdout, "  problem: %s\n", printable(pr.Text))
+	}
+	for _, a := range p.Actions {
+		when := "now"
+		if a.At.After(env.Now()) {
+			when = stamp(a.At)
+		}
+		fmt.Fprintf(env.Stdout, "  %s: %s: %s\n", when, printable(describe(a)), printable(a.Reason))
+	}
+}
+
+// describe names an action with what it acts on.
+func describe(a plan.Action) string {
+	switch a.Kind {
+	case plan.BeginLineage:
+		return "begin the lineage"
+	case plan.GenerateKey:
+		return fmt.Sprintf("generate the %s key", a.Role)
+	case plan.Publish:
+		return fmt.Sprintf("publish version %d of the pin set on channel %s", a.PinSet.Version, a.Channel)
+	case plan.Install:
+		return fmt.Sprintf("make certificate version %d live", a.Version)
+	case plan.Deploy:
+		return "run a deploy hook"
+	case plan.Check:
+		return "look at the key that " + a.Target + " serves"
+	case plan.AskWindow:
+		return "ask the CA for its renewal window"
+	case plan.Obtain:
+		return "obtain a certificate for the active key"
+	}
+	return string(a.Kind)
+}
+
+func writeJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// stamp writes a time for people, always in UTC.
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }

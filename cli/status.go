@@ -1,0 +1,140 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"keepkey/apply"
+	"keepkey/config"
+	"keepkey/plan"
+)
+
+func statusCommand(g *globals) *cli.Command {
+	var s selection
+	var asJSON bool
+	return &cli.Command{
+		Name:  "status",
+		Usage: "show what is live, the keys, the channels and what is due",
+		Flags: []cli.Flag{s.nameFlag(), jsonFlag(&asJSON)},
+		Action: func(c *cli.Context) error {
+			return runStatus(c.Context, g, &s, asJSON)
+		},
+	}
+}
+
+// statusJSON is one certificate of `status --json`.
+type statusJSON struct {
+	Name        string                      `json:"name"`
+	Domains     []string                    `json:"domains"`
+	Certificate *plan.Certificate           `json:"certificate"`
+	Keys        []plan.Key                  `json:"keys"`
+	PinSet      int                         `json:"pin_set_version"`
+	Channels    map[string]plan.Publication `json:"channels"`
+	Next        *plan.Action                `json:"next"`
+	Problems    []plan.Problem              `json:"problems"`
+}
+
+func runStatus(ctx context.Context, g *globals, s *selection, asJSON bool) error {
+	cfg, runner, err := openForReading(g)
+	if err != nil {
+		return err
+	}
+	certs, err := s.choose(cfg)
+	if err != nil {
+		return err
+	}
+	out := []statusJSON{}
+	failed := false
+	for _, cert := range certs {
+		st := statusOf(ctx, runner, cert)
+		failed = failed || len(st.Problems) > 0
+		out = append(out, st)
+	}
+	if asJSON {
+		if err := writeJSON(g.env.Stdout, out); err != nil {
+			return err
+		}
+	} else {
+		for _, st := range out {
+			printStatus(g.env, st)
+		}
+	}
+	if failed {
+		return reportedError{}
+	}
+	return nil
+}
+
+func statusOf(ctx context.Context, runner *apply.Runner, cert config.Certificate) statusJSON {
+	st := statusJSON{
+		Name: cert.Name, Domains: cert.Domains,
+		Keys: []plan.Key{}, Channels: map[string]plan.Publication{}, Problems: []plan.Problem{},
+	}
+	state, p, err := runner.Plan(ctx, cert, apply.Options{})
+	if err != nil {
+		st.Problems = append(st.Problems, plan.Problem{Text: err.Error(), Blocks: true})
+		return st
+	}
+	st.Problems = append(st.Problems, p.Problems...)
+	if next, ok := p.First(); ok {
+		st.Next = &next
+	}
+	if state == nil {
+		return st
+	}
+	st.Certificate, st.PinSet = state.Certificate, state.PinSet.Version
+	st.Keys = append(st.Keys, state.Keys...)
+	for name, pub := range state.Channels {
+		st.Channels[name] = pub
+	}
+	return st
+}
+
+func printStatus(env Env, st statusJSON) {
+	row := func(label, format string, args ...any) {
+		fmt.Fprintf(env.Stdout, "  %-9s %s\n", label, printable(fmt.Sprintf(format, args...)))
+	}
+	fmt.Fprintln(env.Stdout, st.Name)
+	row("names", "%s", strings.Join(st.Domains, ", "))
+	if c := st.Certificate; c != nil {
+		row("live", "version %d, serial %s, expires %s (%s)", c.Version, c.Serial, stamp(c.NotAfter), left(c.NotAfter.Sub(env.Now())))
+	} else {
+		row("live", "no certificate yet")
+	}
+	for _, k := range st.Keys {
+		row(string(k.Role), "%s %s", k.Type, k.Pin)
+	}
+	for _, name := range sortedNames(st.Channels) {
+		pub := st.Channels[name]
+		if pub.Confirmed.IsZero() {
+			row("channel", "%s: version %d of the pin set since %s, not confirmed", name, pub.Version, stamp(pub.Intended))
+		} else {
+			row("channel", "%s: version %d of the pin set, confirmed %s", name, pub.Version, stamp(pub.Confirmed))
+		}
+	}
+	if st.Next != nil {
+		when := "now"
+		if st.Next.At.After(env.Now()) {
+			when = stamp(st.Next.At)
+		}
+		row("next", "%s: %s (%s)", when, describe(*st.Next), st.Next.Reason)
+	}
+	for _, p := range st.Problems {
+		row("problem", "%s", p.Text)
+	}
+}
+
+// left says how long is left, in the unit that people count in.
+func left(d time.Duration) string {
+	switch {
+	case d < 0:
+		return "expired"
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d hours left", int(d.Hours()))
+	}
+	return fmt.Sprintf("%d days left", int(d.Hours()/24))
+}

@@ -1,0 +1,147 @@
+package hooks
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Command is a program that is run for an event.
+type Command struct {
+	Args    []string // the program and its arguments
+	Timeout time.Duration
+}
+
+func (c Command) String() string { return fmt.Sprintf("%q", strings.Join(c.Args, " ")) }
+
+const (
+	maxOutput = 64 << 10        // bytes of output that are kept
+	grace     = 2 * time.Second // between SIGTERM and SIGKILL
+)
+
+// inherited are the variables that a hook gets from keepkey's own environment.
+// It is a list of what may pass, since nobody can list what may not: DNS
+// providers take their credentials from the environment.
+var inherited = []string{"PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR"}
+
+// Run runs the program. Exit status 0 is success. When the time limit passes, or
+// ctx ends, the whole process group is ended.
+func (c Command) Run(ctx context.Context, e Event) error {
+	fail := func(reason, output string) error { return &Error{Hook: c.String(), Reason: reason, Output: output} }
+	e.Schema = 1
+	input, err := json.Marshal(e)
+	if err != nil {
+		return fail(err.Error(), "")
+	}
+	env := environment(e)
+	if e.Kind == Publish {
+		dir, err := os.MkdirTemp("", "keepkey-hook-")
+		if err != nil {
+			return fail(err.Error(), "")
+		}
+		defer os.RemoveAll(dir)
+		path := filepath.Join(dir, "pinset")
+		if err := os.WriteFile(path, []byte(e.Document), 0o644); err != nil {
+			return fail(err.Error(), "")
+		}
+		env = append(env, "KEEPKEY_PINSET_FILE="+path)
+	}
+
+	limited, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	cmd := exec.CommandContext(limited, c.Args[0], c.Args[1:]...)
+	var output tailBuffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(input), &output, &output
+	cmd.Env = env
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error {
+		// The group, or grandchildren would live on. SIGKILL follows after the grace.
+		return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM)
+	}
+	cmd.WaitDelay = grace
+	err = cmd.Start()
+	if err == nil {
+		err = cmd.Wait()
+		// Whatever the program left behind in its group goes with it: it would hold
+		// locks and ports of a run that is over.
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	}
+	var exit *exec.ExitError
+	switch {
+	case ctx.Err() != nil:
+		return fail("it was interrupted", output.String())
+	case limited.Err() != nil:
+		return fail(fmt.Sprintf("it did not end within %s and was stopped", c.Timeout), output.String())
+	case err == nil, errors.Is(err, exec.ErrWaitDelay):
+		// ErrWaitDelay: it ended well, but a child of its kept the output open.
+		return nil
+	case errors.As(err, &exit):
+		if status := exit.Sys().(syscall.WaitStatus); status.Signaled() {
+			return fail(fmt.Sprintf("it was ended by a signal (%s)", status.Signal()), output.String())
+		}
+		return fail(fmt.Sprintf("it ended with exit status %d", exit.ExitCode()), output.String())
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, exec.ErrNotFound):
+		return fail("there is no such program", "")
+	case errors.Is(err, fs.ErrPermission):
+		return fail("it is not executable for keepkey's user", "")
+	}
+	return fail(err.Error(), output.String())
+}
+
+func environment(e Event) []string {
+	var env []string
+	for _, name := range inherited {
+		if value, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+value)
+		}
+	}
+	domains := strings.Join(e.Domains, " ")
+	env = append(env,
+		"KEEPKEY_EVENT="+e.Kind,
+		"KEEPKEY_EVENT_ID="+e.ID,
+		"KEEPKEY_NAME="+e.Name,
+		"KEEPKEY_DOMAINS="+domains,
+		"KEEPKEY_LIVE_DIR="+e.LiveDir,
+	)
+	switch e.Kind {
+	case Publish:
+		env = append(env,
+			"KEEPKEY_CHANNEL="+e.Channel,
+			"KEEPKEY_PINSET_VERSION="+strconv.Itoa(e.PinSetVersion),
+			"KEEPKEY_PINS="+strings.Join(e.Pins, " "),
+		)
+	case Deploy:
+		// certbot's names, so that its deploy hooks work unchanged.
+		env = append(env, "RENEWED_LINEAGE="+e.LiveDir, "RENEWED_DOMAINS="+domains)
+	}
+	return env
+}
+
+// tailBuffer takes any amount of output and keeps the end.
+type tailBuffer struct{ data []byte }
+
+func (b *tailBuffer) Write(p []byte) (int, error) {
+	n := len(p)
+	if n >= maxOutput {
+		b.data = slices.Clone(p[n-maxOutput:])
+		return n, nil
+	}
+	if over := len(b.data) + n - maxOutput; over > 0 {
+		b.data = slices.Delete(b.data, 0, over)
+	}
+	b.data = append(b.data, p...)
+	return n, nil
+}
+
+func (b *tailBuffer) String() string { return string(b.data) }

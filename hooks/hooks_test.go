@@ -1,0 +1,356 @@
+package hooks
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// childEnv makes the test binary play a hook. It is passed as an argument, since
+// a hook's environment is not the caller's to choose.
+const childFlag = "-play-hook="
+
+func TestMain(m *testing.M) {
+	for _, arg := range os.Args[1:] {
+		if role, ok := strings.CutPrefix(arg, childFlag); ok {
+			play(role)
+			os.Exit(0)
+		}
+	}
+	os.Setenv("CLOUDFLARE_DNS_API_TOKEN", "secret") // no hook may see this
+	os.Exit(m.Run())
+}
+
+func play(role string) {
+	what, param, _ := strings.Cut(role, ":")
+	switch what {
+	case "exit":
+		status, _ := strconv.Atoi(param)
+		fmt.Println("going down \x1b[31mred\x1b[0m")
+		os.Exit(status)
+	case "kill-self":
+		syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		select {}
+	case "hang":
+		select {}
+	case "hang-deaf": // with a child that is as deaf
+		signal.Ignore(syscall.SIGTERM)
+		p, err := os.StartProcess(os.Args[0], []string{os.Args[0], childFlag + "deaf"}, &os.ProcAttr{Files: []*os.File{nil, os.Stdout, os.Stderr}})
+		if err == nil {
+			os.WriteFile(param, []byte(strconv.Itoa(p.Pid)), 0o600)
+		}
+		select {}
+	case "deaf":
+		signal.Ignore(syscall.SIGTERM)
+		select {}
+	case "daemonize": // ends well, and leaves a child that holds the output
+		p, err := os.StartProcess(os.Args[0], []string{os.Args[0], childFlag + "hang"}, &os.ProcAttr{Files: []*os.File{nil, os.Stdout, os.Stderr}})
+		if err != nil {
+			os.Exit(1)
+		}
+		os.WriteFile(param, []byte(strconv.Itoa(p.Pid)), 0o600)
+	case "shout": // one line of that many MiB
+		n, _ := strconv.Atoi(param)
+		block := strings.Repeat("x", 1<<20)
+		for range n {
+			io.WriteString(os.Stdout, block)
+		}
+		os.Exit(3)
+	case "close-stdin":
+		os.Stdin.Close()
+	case "tell": // what it was told, into a file
+		stdin, _ := io.ReadAll(os.Stdin)
+		pinset, _ := os.ReadFile(os.Getenv("KEEPKEY_PINSET_FILE"))
+		out, _ := json.Marshal(told{Env: os.Environ(), Stdin: stdin, PinSet: string(pinset)})
+		os.WriteFile(param, out, 0o600)
+	}
+}
+
+type told struct {
+	Env    []string
+	Stdin  []byte
+	PinSet string
+}
+
+func hookThat(role string) Command {
+	return Command{Args: []string{os.Args[0], childFlag + role}, Timeout: time.Minute}
+}
+
+var publication = Event{
+	ID: "e1", Kind: Publish, Name: "api", Domains: []string{"a.example.com", "b.example.com"}, LiveDir: "/state/live",
+	Channel: "app", PinSetVersion: 7, Pins: []string{"p1=", "p2="}, Document: `{"version":7}`,
+}
+
+func TestCommandFailuresAreExplained(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	script := filepath.Join(dir, "not-executable")
+	if err := os.WriteFile(script, []byte("#!/bin/sh\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	brief := hookThat("hang")
+	brief.Timeout = 50 * time.Millisecond
+	for _, tt := range []struct {
+		name string
+		hook Command
+		want string // "" for success
+	}{
+		{"exit 0", hookThat("exit:0"), ""},
+		{"exit 1", hookThat("exit:1"), "exit status 1"},
+		{"killed", hookThat("kill-self"), "ended by a signal (killed)"},
+		{"hangs", brief, "did not end within 50ms"},
+		{"missing", Command{Args: []string{filepath.Join(dir, "missing")}, Timeout: time.Minute}, "no such program"},
+		{"missing on PATH", Command{Args: []string{"keepkey-no-such-program"}, Timeout: time.Minute}, "no such program"},
+		{"not executable", Command{Args: []string{script}, Timeout: time.Minute}, "not executable"},
+		{"never reads its input", hookThat("close-stdin"), ""},
+		{"one line of 10 MiB", hookThat("shout:10"), "exit status 3"},
+		{"200 MiB", hookThat("shout:200"), "exit status 3"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			e := publication
+			e.Domains = slices.Repeat([]string{"a.example.com"}, 1000) // more input than a pipe holds, for those that do not read it
+			if strings.HasPrefix(tt.want, "exit status 1") {
+				e = publication
+			}
+			err := tt.hook.Run(context.Background(), e)
+			if tt.want == "" {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			var hookErr *Error
+			if !errors.As(err, &hookErr) || !strings.Contains(err.Error(), tt.want) {
+				t.Fatalf("error %v, want an Error that says %q", err, tt.want)
+			}
+			if len(err.Error()) > 4000 || len(hookErr.Output) > maxOutput || strings.ContainsAny(err.Error(), "\x1b\n") {
+				t.Errorf("the error is not fit to be shown: %d bytes, %.200q", len(err.Error()), err)
+			}
+		})
+	}
+}
+
+func TestTimeLimitEndsTheWholeProcessGroup(t *testing.T) {
+	t.Parallel()
+	pidFile := filepath.Join(t.TempDir(), "pid")
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		for { // until the hook has its child
+			if pid, _ := os.ReadFile(pidFile); len(pid) > 0 {
+				cancel()
+				return
+			}
+		}
+	}()
+	err := hookThat("hang-deaf:"+pidFile).Run(ctx, publication)
+	if err == nil || !strings.Contains(err.Error(), "interrupted") {
+		t.Errorf("error %v, want one that says interrupted", err)
+	}
+	gone(t, pidFile)
+}
+
+func TestChildThatKeepsTheOutputOpenDoesNotHangUs(t *testing.T) {
+	t.Parallel()
+	pidFile := filepath.Join(t.TempDir(), "pid")
+	if err := hookThat("daemonize:"+pidFile).Run(context.Background(), publication); err != nil {
+		t.Error(err)
+	}
+	gone(t, pidFile)
+}
+
+// gone fails unless the process whose ID is in the file has ended.
+func gone(t *testing.T, pidFile string) {
+	t.Helper()
+	data, err := os.ReadFile(pidFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(string(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A killed process takes a moment to go, and stays as a zombie where nobody
+	// adopts orphans.
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+		if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			return
+		}
+		if stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); err == nil && strings.Contains(string(stat), ") Z ") {
+			return
+		}
+	}
+	t.Errorf("process %d lives on", pid)
+}
+
+func TestCommandIsToldEverythingAndNoSecret(t *testing.T) {
+	t.Parallel()
+	deployment := Event{
+		ID: "e2", Kind: Deploy, Name: "api", Domains: []string{"a.example.com", "b.example.com"}, LiveDir: "/state/live",
+		Serial: "5e", NotAfter: time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC),
+	}
+	for _, tt := range []struct {
+		event  Event
+		env    []string // besides the inherited ones
+		pinset string
+	}{
+		{publication, []string{
+			"KEEPKEY_CHANNEL=app", "KEEPKEY_DOMAINS=a.example.com b.example.com", "KEEPKEY_EVENT=publish", "KEEPKEY_EVENT_ID=e1",
+			"KEEPKEY_LIVE_DIR=/state/live", "KEEPKEY_NAME=api", "KEEPKEY_PINS=p1= p2=", "KEEPKEY_PINSET_FILE", "KEEPKEY_PINSET_VERSION=7",
+		}, `{"version":7}`},
+		{deployment, []string{
+			"KEEPKEY_DOMAINS=a.example.com b.example.com", "KEEPKEY_EVENT=deploy", "KEEPKEY_EVENT_ID=e2",
+			"KEEPKEY_LIVE_DIR=/state/live", "KEEPKEY_NAME=api",
+			"RENEWED_DOMAINS=a.example.com b.example.com", "RENEWED_LINEAGE=/state/live",
+		}, ""},
+	} {
+		t.Run(tt.event.Kind, func(t *testing.T) {
+			t.Parallel()
+			file := filepath.Join(t.TempDir(), "told")
+			if err := hookThat("tell:"+file).Run(context.Background(), tt.event); err != nil {
+				t.Fatal(err)
+			}
+			data, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got told
+			if err := json.Unmarshal(data, &got); err != nil {
+				t.Fatal(err)
+			}
+			var own []string
+			for _, kv := range got.Env {
+				name, value, _ := strings.Cut(kv, "=")
+				switch {
+				case slices.Contains(inherited, name):
+				case name == "KEEPKEY_PINSET_FILE":
+					own = append(own, name)
+					if _, err := os.Stat(value); !errors.Is(err, fs.ErrNotExist) {
+						t.Errorf("%s was left behind (%v)", value, err)
+					}
+				default:
+					own = append(own, kv)
+				}
+			}
+			slices.Sort(own)
+			if !slices.Equal(own, tt.env) {
+				t.Errorf("environment\n%q, want\n%q", own, tt.env)
+			}
+			if got.PinSet != tt.pinset {
+				t.Errorf("the pin set file holds %q, want %q", got.PinSet, tt.pinset)
+			}
+			var stdin Event
+			if err := json.Unmarshal(got.Stdin, &stdin); err != nil {
+				t.Fatal(err)
+			}
+			tt.event.Schema = 1
+			if fmt.Sprintf("%+v", stdin) != fmt.Sprintf("%+v", tt.event) {
+				t.Errorf("standard input tells\n%+v, want\n%+v", stdin, tt.event)
+			}
+		})
+	}
+}
+
+func TestFileIsReplacedInOneStep(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	f := File{Path: filepath.Join(dir, "pins.json")}
+	for _, content := range []string{`{"version":1}`, `{"version":2}`} {
+		if err := f.Run(context.Background(), Event{Document: content}); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(f.Path); string(got) != content || err != nil {
+			t.Errorf("the file holds %q (%v), want %q", got, err, content)
+		}
+		info, err := os.Stat(f.Path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := fs.FileMode(0o644)
+		if content == `{"version":2}` {
+			want = 0o640
+		}
+		if info.Mode().Perm() != want {
+			t.Errorf("mode %04o, want %04o", info.Mode().Perm(), want)
+		}
+		if err := os.Chmod(f.Path, 0o640); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if entries, _ := os.ReadDir(dir); len(entries) != 1 {
+		t.Errorf("%d files, want one", len(entries))
+	}
+	if err := (File{Path: filepath.Join(dir, "no", "pins.json")}).Run(context.Background(), publication); err == nil {
+		t.Error("a missing directory went unnoticed")
+	}
+}
+
+func TestWebhookIsSigned(t *testing.T) {
+	t.Parallel()
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte("topsecret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var problem string
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		stamp, signature, _ := strings.Cut(r.Header.Get("Keepkey-Signature"), ",v1=")
+		mac := hmac.New(sha256.New, []byte("topsecret"))
+		fmt.Fprintf(mac, "%s.%s", strings.TrimPrefix(stamp, "t="), body)
+		if string(body) != publication.Document || signature != hex.EncodeToString(mac.Sum(nil)) || r.Header.Get("Keepkey-Event-Id") != "e1" {
+			problem = fmt.Sprintf("body %q, headers %v", body, r.Header)
+		}
+	}))
+	defer server.Close()
+	w := Webhook{URL: server.URL, SecretFile: secret, Timeout: time.Minute, Transport: server.Client().Transport}
+	if err := w.Run(context.Background(), publication); err != nil {
+		t.Error(err)
+	}
+	if problem != "" {
+		t.Error(problem)
+	}
+}
+
+func TestWebhookFailuresAreExplained(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		handler http.HandlerFunc
+		want    string
+	}{
+		"refused":       {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500); io.WriteString(w, "\x1b[31mno") }, "status 500"},
+		"redirect":      {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", 307) }, "status 307"},
+		"endless":       {func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(500); w.Write(make([]byte, 10<<20)) }, "status 500"},
+		"never answers": {func(w http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body); <-r.Context().Done() }, "no answer within"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := httptest.NewServer(tt.handler)
+			defer server.Close()
+			w := Webhook{URL: server.URL, Timeout: time.Minute}
+			if name == "never answers" {
+				w.Timeout = 50 * time.Millisecond
+			}
+			err := w.Run(context.Background(), publication)
+			if err == nil || !strings.Contains(err.Error(), tt.want) || len(err.Error()) > 2500 || strings.Contains(err.Error(), "\x1b") {
+				t.Errorf("error %.300v, want one that says %q", err, tt.want)
+			}
+		})
+	}
+}

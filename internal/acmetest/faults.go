@@ -1,0 +1,164 @@
+package acmetest
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync/atomic"
+)
+
+// Endpoint is a kind of request, by the beginning of its path at Pebble.
+type Endpoint string
+
+// The endpoints of an ACME server (RFC 8555 section 7.1, RFC 9773).
+const (
+	Directory     Endpoint = "/dir"
+	NewNonce      Endpoint = "/nonce-plz"
+	NewAccount    Endpoint = "/sign-me-up"
+	NewOrder      Endpoint = "/order-plz"
+	Order         Endpoint = "/my-order/"
+	Authorization Endpoint = "/authZ/"
+	Challenge     Endpoint = "/chalZ/"
+	Finalize      Endpoint = "/finalize-order/"
+	Certificate   Endpoint = "/certZ/"
+	RenewalInfo   Endpoint = "/draft-ietf-acme-ari-03/"
+)
+
+// Fault stands between a CA and its clients.
+type Fault = func(http.Handler) http.Handler
+
+// at applies a handler to one endpoint and leaves the others alone.
+func at(e Endpoint, h func(next http.Handler, w http.ResponseWriter, r *http.Request)) Fault {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if !strings.HasPrefix(r.URL.Path, string(e)) {
+				next.ServeHTTP(w, r)
+				return
+			}
+			h(next, w, r)
+		})
+	}
+}
+
+// Respond answers in the CA's place. The nonce that the CA would have given
+// comes along, so that it is this answer that the client has to deal with.
+func Respond(e Endpoint, status int, header http.Header, body []byte) Fault {
+	return at(e, func(next http.Handler, w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Replay-Nonce", nonce(next))
+		maps.Copy(w.Header(), header)
+		w.WriteHeader(status)
+		w.Write(body)
+	})
+}
+
+// Problem answers with a problem document (RFC 7807).
+func Problem(e Endpoint, status int, kind, detail, retryAfter string) Fault {
+	body, _ := json.Marshal(map[string]any{"type": "urn:ietf:params:acme:error:" + kind, "detail": detail, "status": status})
+	header := http.Header{"Content-Type": {"application/problem+json"}}
+	if retryAfter != "" {
+		header.Set("Retry-After", retryAfter)
+	}
+	return Respond(e, status, header, body)
+}
+
+func nonce(next http.Handler) string {
+	rec := httptest.NewRecorder()
+	next.ServeHTTP(rec, httptest.NewRequest(http.MethodHead, string(NewNonce), nil))
+	return rec.Header().Get("Replay-Nonce")
+}
+
+// Flood answers with a JSON document of that many bytes that never gets anywhere.
+func Flood(e Endpoint, status int, size int64) Fault {
+	return at(e, func(next http.Handler, w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Replay-Nonce", nonce(next))
+		w.WriteHeader(status)
+		io.WriteString(w, `{"detail":"`)
+		block := bytes.Repeat([]byte("A"), 1<<20)
+		for sent := int64(0); sent < size; sent += int64(len(block)) {
+			if _, err := w.Write(block); err != nil {
+				return // the client had enough
+			}
+		}
+	})
+}
+
+// Stall sends the head of an answer and then nothing more.
+func Stall(e Endpoint) Fault {
+	return at(e, func(_ http.Handler, w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		w.WriteHeader(http.StatusOK)
+		http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})
+}
+
+// Redirect sends the client elsewhere.
+func Redirect(e Endpoint, status int, to string) Fault {
+	return Respond(e, status, http.Header{"Location": {to}}, nil)
+}
+
+// Change rewrites the CA's answer. Both are handed to f, which may change them.
+func Change(e Endpoint, f func(header http.Header, body []byte) []byte) Fault {
+	return at(e, func(next http.Handler, w http.ResponseWriter, r *http.Request) {
+		rec := httptest.NewRecorder()
+		next.ServeHTTP(rec, r)
+		body := rec.Body.Bytes()
+		if rec.Code < 300 {
+			body = f(rec.Header(), body)
+		}
+		maps.Copy(w.Header(), rec.Header())
+		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+		w.WriteHeader(rec.Code)
+		w.Write(body)
+	})
+}
+
+// ChangeJSON rewrites the JSON object in the CA's answer.
+func ChangeJSON(e Endpoint, f func(doc map[string]any)) Fault {
+	return Change(e, func(_ http.Header, body []byte) []byte {
+		var doc map[string]any
+		if json.Unmarshal(body, &doc) != nil {
+			return body
+		}
+		f(doc)
+		body, _ = json.Marshal(doc)
+		return body
+	})
+}
+
+// Cut breaks the connection after that many bytes of the answer.
+func Cut(e Endpoint, after int) Fault {
+	return at(e, func(next http.Handler, w http.ResponseWriter, r *http.Request) {
+		rec := httptest.NewRecorder()
+		next.ServeHTTP(rec, r)
+		maps.Copy(w.Header(), rec.Header())
+		w.Header().Set("Content-Length", strconv.Itoa(rec.Body.Len()))
+		w.WriteHeader(rec.Code)
+		w.Write(rec.Body.Bytes()[:min(after, rec.Body.Len())])
+		panic(http.ErrAbortHandler)
+	})
+}
+
+// Lose lets the CA do what it was asked, and loses the answer.
+func Lose(e Endpoint) Fault { return Cut(e, 0) }
+
+// Times lets a fault happen to the first n requests for an endpoint.
+func Times(n int64, e Endpoint, fault Fault) Fault {
+	var seen atomic.Int64
+	return func(next http.Handler) http.Handler {
+		faulty := fault(next)
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasPrefix(r.URL.Path, string(e)) && seen.Add(1) <= n {
+				faulty.ServeHTTP(w, r)
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+}

@@ -1,0 +1,102 @@
+package plan
+
+import (
+	"encoding/binary"
+	"slices"
+	"time"
+
+	"keepkey/pinset"
+)
+
+// Forecast plans ahead: the actions that are due, then those that follow when
+// each succeeds, then what remains for later. It changes nothing in the input.
+// What can't be known in advance, such as the lifetime of a certificate that a CA
+// has yet to issue, is not guessed: the forecast ends before it.
+func Forecast(in Input) Plan {
+	first := Next(in)
+	out := Plan{Problems: first.Problems}
+	if in.State != nil {
+		in.State = in.State.clone()
+	}
+	tried := make(map[string]bool)
+	for id := range in.Tried {
+		tried[id] = true
+	}
+	in.Tried = tried
+	for p := first; ; p = Next(in) {
+		a, due := p.Due(in.Now)
+		if !due {
+			out.Actions = append(out.Actions, p.Actions...)
+			return out
+		}
+		out.Actions = append(out.Actions, a)
+		if a.Kind == Obtain && in.State.Certificate == nil {
+			in.Tried[a.ID()] = true // its lifetime is the CA's to choose
+		}
+		in.succeed(a)
+	}
+}
+
+// succeed changes the input as if the action had been carried out.
+func (in *Input) succeed(a Action) {
+	s := in.State
+	switch a.Kind {
+	case BeginLineage:
+		in.State = Begin(in.Config.Name, in.Now)
+	case GenerateKey:
+		var unknown pinset.Pin // stands for a key that does not exist yet
+		binary.BigEndian.PutUint64(unknown[:], uint64(len(s.Keys)+1))
+		s.Keys = append(s.Keys, Key{Pin: unknown, Type: in.Config.KeyType, Role: a.Role, Created: in.Now})
+	case Publish:
+		s.PinSet = *a.PinSet
+		pub := Publication{Version: a.PinSet.Version, Intended: in.Now, Confirmed: in.Now}
+		for _, ch := range in.Config.Channels {
+			if ch.Name == a.Channel {
+				for _, h := range ch.Publish {
+					pub.Done = append(pub.Done, HookID(h))
+				}
+			}
+		}
+		if s.Channels == nil {
+			s.Channels = make(map[string]Publication)
+		}
+		s.Channels[a.Channel] = pub
+	case Obtain:
+		next := Certificate{Version: 1, Pin: s.Active().Pin, NotBefore: in.Now, NotAfter: in.Now.Add(time.Hour)}
+		if c := s.Certificate; c != nil {
+			next.Version, next.NotAfter = c.Version+1, in.Now.Add(lifetime(c))
+		}
+		next.Serial, next.Domains, next.Directory, next.Obtained = "unknown", in.Config.Domains, in.Config.ACME.Directory, in.Now
+		s.Certificate, s.Order, s.Failure = &next, nil, nil
+		s.Window = &Window{Serial: next.Serial, Asked: in.Now, AskAgain: in.Now.Add(time.Hour)}
+		in.Disk.StoredProblem, in.Force = nil, false
+	case Install:
+		in.Disk.Live = a.Version
+	case Deploy:
+		s.Certificate.Deployed = append(s.Certificate.Deployed, a.Target)
+	case Check:
+		s.Certificate.Checked = append(s.Certificate.Checked, a.Target)
+	case AskWindow:
+		w := Window{Serial: s.Certificate.Serial}
+		if s.Window != nil && s.Window.Serial == w.Serial {
+			w = *s.Window
+		}
+		w.Asked, w.AskAgain = in.Now, in.Now.Add(time.Hour)
+		s.Window = &w
+	}
+}
+
+func (s *State) clone() *State {
+	c := *s
+	c.Keys = slices.Clone(s.Keys)
+	if s.Certificate != nil {
+		cert := *s.Certificate
+		cert.Deployed, cert.Checked = slices.Clone(cert.Deployed), slices.Clone(cert.Checked)
+		c.Certificate = &cert
+	}
+	c.Channels = make(map[string]Publication, len(s.Channels))
+	for name, p := range s.Channels {
+		c.Channels[name] = p
+	}
+	return &c
+}

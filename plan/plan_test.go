@@ -1,0 +1,402 @@
+package plan
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"keepkey/config"
+	"keepkey/pinset"
+)
+
+var t0 = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+
+const day = 24 * time.Hour
+
+func testPin(b byte) pinset.Pin { return pinset.Pin{b} }
+
+func testConfig() config.Certificate {
+	return config.Certificate{
+		Name: "api", Domains: []string{"api.example.com"}, KeyType: pinset.EC256, Backups: 1,
+		ACME:     config.ACME{Directory: "https://ca.example/dir"},
+		Channels: []config.Channel{{Name: "app", Format: "json", Publish: []config.Hook{{File: "/srv/a.json"}}}},
+		Deploy:   []config.Hook{{Command: []string{"reload"}}},
+		Check:    []string{"api.example.com:443"},
+	}
+}
+
+// settled is a lineage for which nothing is due: certificate version 1 of 90
+// days, obtained at t0, is live, published, deployed and checked.
+func settled() Input {
+	cfg := testConfig()
+	s := Begin("api", t0)
+	s.Keys = []Key{
+		{Pin: testPin(1), Type: pinset.EC256, Role: Active, Created: t0},
+		{Pin: testPin(2), Type: pinset.EC256, Role: Backup, Created: t0},
+	}
+	s.Certificate = &Certificate{
+		Version: 1, Pin: testPin(1), Serial: "5e", Domains: cfg.Domains, Directory: cfg.ACME.Directory,
+		NotBefore: t0, NotAfter: t0.Add(90 * day), Obtained: t0,
+		Deployed: []string{HookID(cfg.Deploy[0])}, Checked: cfg.Check,
+	}
+	s.Window = &Window{Serial: "5e", Asked: t0, AskAgain: t0.Add(1000 * day)}
+	s.PinSet = pinset.Set{Version: 1, Pins: s.Pins()}
+	s.Channels = map[string]Publication{"app": {
+		Version: 1, Intended: t0, Confirmed: t0, Done: []string{HookID(cfg.Channels[0].Publish[0])},
+	}}
+	return Input{Config: cfg, State: s, Now: t0.Add(day), Disk: Disk{Keys: []pinset.Pin{testPin(1), testPin(2)}, Live: 1}}
+}
+
+// lines writes a plan as a person would tell it.
+func lines(in Input) string {
+	p := Next(in)
+	var b strings.Builder
+	for _, pr := range p.Problems {
+		fmt.Fprintf(&b, "problem (blocks: %v)\n", pr.Blocks)
+	}
+	for _, a := range p.Actions {
+		when := "now"
+		if a.At.After(in.Now) {
+			when = fmt.Sprintf("in %s", a.At.Sub(in.Now))
+		}
+		fmt.Fprintf(&b, "%s: %s", when, a.Kind)
+		for _, s := range []string{string(a.Role), a.Channel} {
+			if s != "" {
+				b.WriteString(" " + s)
+			}
+		}
+		if a.PinSet != nil {
+			fmt.Fprintf(&b, " v%d", a.PinSet.Version)
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
+}
+
+func TestNext(t *testing.T) {
+	t.Parallel()
+	const nothingDue = "in 1416h0m0s: obtain\n" // 60 days after t0, seen a day later
+	tests := []struct {
+		name   string
+		change func(*Input)
+		want   string
+	}{
+		{"a settled lineage waits for a third of its lifetime", func(*Input) {}, nothingDue},
+		{"a new lineage begins", func(in *Input) { in.State, in.Disk = nil, Disk{} }, "now: begin\n"},
+		{"the active key comes first", func(in *Input) { in.State = Begin("api", t0); in.Disk = Disk{} }, "now: generate key active\n"},
+		{"and then the backup, before anything leaves the machine", func(in *Input) {
+			s := Begin("api", t0)
+			s.Keys = in.State.Keys[:1]
+			in.State, in.Disk = s, Disk{}
+		}, "now: generate key backup\n"},
+		{"the pin set is published before the first certificate", func(in *Input) {
+			s := Begin("api", t0)
+			s.Keys = in.State.Keys
+			in.State, in.Disk = s, Disk{}
+		}, "now: publish app v1\nnow: obtain\n"},
+		{"a further backup is generated and published, and stops nothing", func(in *Input) { in.Config.Backups = 2 },
+			"now: generate key backup\n" + nothingDue},
+		{"a lowered count removes no key", func(in *Input) {
+			in.State.Keys = append(in.State.Keys, Key{Pin: testPin(3), Type: pinset.EC256, Role: Backup})
+		}, "now: publish app v2\n" + nothingDue},
+		{"an unconfirmed publication is tried again under its version", func(in *Input) {
+			in.State.Channels = map[string]Publication{"app": {Version: 1, Intended: t0}}
+		}, "now: publish app v1\n" + nothingDue},
+		{"a new channel gets the pin set that the others have", func(in *Input) {
+			in.Config.Channels = append(in.Config.Channels, config.Channel{Name: "web", Format: "json", Publish: []config.Hook{{File: "/b"}}})
+		}, "now: publish web v1\n" + nothingDue},
+		{"a publish hook that was added runs", func(in *Input) {
+			in.Config.Channels[0].Publish = append(in.Config.Channels[0].Publish, config.Hook{File: "/c"})
+		}, "now: publish app v1\n" + nothingDue},
+		{"what this run tried is not offered again", func(in *Input) {
+			in.State.Channels = nil
+			in.Tried = map[string]bool{Action{Kind: Publish, Channel: "app"}.ID(): true}
+		}, nothingDue},
+		{"a failed publication does not hold up a renewal", func(in *Input) {
+			in.Now = t0.Add(80 * day)
+			in.State.Channels = nil
+			in.Tried = map[string]bool{Action{Kind: Publish, Channel: "app"}.ID(): true}
+		}, "now: obtain\n"},
+		{"a stored version becomes live", func(in *Input) { in.State.Certificate.Version = 2 }, "now: install\n" + nothingDue},
+		{"a deleted live link is put back", func(in *Input) { in.Disk.Live = 0 }, "now: install\n" + nothingDue},
+		{"deploy comes before the look at the server", func(in *Input) {
+			in.State.Certificate.Deployed, in.State.Certificate.Checked = nil, nil
+		}, "now: deploy\n" + nothingDue},
+		{"the look at the server", func(in *Input) { in.State.Certificate.Checked = nil }, "now: check\n" + nothingDue},
+		{"damaged certificate files are replaced by a new certificate", func(in *Input) {
+			in.Disk.StoredProblem = errors.New("cut short")
+		}, "now: obtain\n"},
+		{"other names are a new certificate", func(in *Input) { in.Config.Domains = []string{"b.example.com"} }, "now: obtain\n"},
+		{"the same names in another order are not", func(in *Input) {
+			in.State.Certificate.Domains = []string{"a.example.com", "b.example.com"}
+			in.Config.Domains = []string{"b.example.com", "a.example.com"}
+		}, nothingDue},
+		{"another CA is a new certificate", func(in *Input) { in.Config.ACME.Directory = "https://other.example/dir" }, "now: obtain\n"},
+		{"another key type is nothing to the keys there are", func(in *Input) { in.Config.KeyType = pinset.RSA2048 }, nothingDue},
+		{"--force", func(in *Input) { in.Force = true }, "now: obtain\n"},
+		{"--force once a run", func(in *Input) {
+			in.Force = true
+			in.Tried = map[string]bool{Action{Kind: Obtain}.ID(): true}
+		}, ""},
+		{"six days: half", func(in *Input) { in.State.Certificate.NotAfter = t0.Add(6 * day) }, "in 48h0m0s: obtain\n"},
+		{"the renewal window is asked for once a certificate", func(in *Input) { in.State.Window = nil }, "now: ask renewal window\n" + nothingDue},
+		{"and again when the CA said so", func(in *Input) { in.State.Window.AskAgain = t0.Add(time.Hour) }, "now: ask renewal window\n" + nothingDue},
+		{"and when the clock was set back", func(in *Input) { in.Now = t0.Add(-day) }, "now: ask renewal window\nin 1464h0m0s: obtain\n"},
+		{"a window that has passed", func(in *Input) { window(in, t0.Add(-day), t0) }, "now: obtain\n"},
+		{"a window that always has passed does not make us order again and again", func(in *Input) {
+			window(in, t0.Add(-day), t0)
+			in.State.Certificate.Early = true
+			in.State.Certificate.Obtained = t0.Add(23 * time.Hour)
+		}, "in 23h0m0s: obtain\n"},
+		{"a window to come", func(in *Input) { window(in, t0.Add(70*day), t0.Add(70*day+1)) }, "in 1656h0m0s: obtain\n"},
+		{"a window at the very end leaves time for a second attempt", func(in *Input) {
+			window(in, t0.Add(90*day-2), t0.Add(90*day))
+		}, "in 1776h0m0s: obtain\n"},
+		{"an empty window counts for nothing", func(in *Input) { window(in, time.Time{}, time.Time{}) }, nothingDue},
+		{"nor does the year 1", func(in *Input) { window(in, time.Time{}, time.Time{}.Add(day)) }, nothingDue},
+		{"nor the year 2999", func(in *Input) {
+			window(in, t0.AddDate(973, 0, 0), t0.AddDate(973, 0, 1))
+		}, nothingDue},
+		{"nor an end before the start", func(in *Input) { window(in, t0.Add(2*day), t0.Add(day)) }, nothingDue},
+		{"nor one for another certificate", func(in *Input) {
+			window(in, t0.Add(-day), t0)
+			in.State.Window.Serial = "77"
+		}, "now: ask renewal window\n" + nothingDue},
+		{"after a failure it waits, and says so", func(in *Input) {
+			in.Now = t0.Add(70 * day)
+			in.State.Failure = &Failure{Count: 2, Last: in.Now, Next: in.Now.Add(time.Hour)}
+		}, "problem (blocks: false)\nin 1h0m0s: obtain\n"},
+		{"and then tries again", func(in *Input) {
+			in.Now = t0.Add(70 * day)
+			in.State.Failure = &Failure{Count: 2, Last: t0, Next: in.Now}
+		}, "now: obtain\n"},
+		{"an order under way is gone on with", func(in *Input) { in.State.Order = &Order{Pin: testPin(1)} }, "now: obtain\n"},
+
+		{"keys without a state are nobody's first run", func(in *Input) { in.State = nil }, "problem (blocks: true)\n"},
+		{"a live link without a state neither", func(in *Input) { in.State, in.Disk.Keys = nil, nil }, "problem (blocks: true)\n"},
+		{"nor is one whose pin set is out already", func(in *Input) {
+			in.State, in.Disk = nil, Disk{Elsewhere: []string{"/srv/a.json is there"}}
+		}, "problem (blocks: true)\n"},
+		{"unless a person says so", func(in *Input) {
+			in.State, in.Disk = nil, Disk{Elsewhere: []string{"/srv/a.json is there"}}
+			in.NewLineage = true
+		}, "now: begin\n"},
+		{"but not over keys that are there", func(in *Input) { in.State, in.NewLineage = nil, true }, "problem (blocks: true)\n"},
+		{"without the active key nothing is done", func(in *Input) {
+			in.Now = t0.Add(80 * day)
+			in.Disk.KeyProblems = map[pinset.Pin]error{testPin(1): errors.New("gone")}
+		}, "problem (blocks: true)\n"},
+		{"without the backup key renewals go on", func(in *Input) {
+			in.Now = t0.Add(80 * day)
+			in.Disk.KeyProblems = map[pinset.Pin]error{testPin(2): errors.New("gone")}
+		}, "problem (blocks: false)\nnow: obtain\n"},
+		{"a live that is not ours is not overwritten", func(in *Input) { in.Disk.LiveProblem = errors.New("a directory") }, "problem (blocks: true)\n"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			in := settled()
+			tt.change(&in)
+			if got := lines(in); got != tt.want {
+				t.Errorf("got\n%swant\n%s", got, tt.want)
+			}
+		})
+	}
+}
+
+func window(in *Input, start, end time.Time) {
+	in.State.Window = &Window{Serial: "5e", Start: start, End: end, Asked: t0, AskAgain: t0.Add(1000 * day)}
+}
+
+func TestNoPlanEverReplacesAKeyThatIsNamed(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		in := settled()
+		in.Now = t0.Add(time.Duration(rapid.Int64Range(-400, 400).Draw(t, "hours")) * time.Hour * 10)
+		in.Force = rapid.Bool().Draw(t, "force")
+		in.NewLineage = rapid.Bool().Draw(t, "new lineage")
+		in.Config.KeyType = rapid.SampledFrom(pinset.KeyTypes()).Draw(t, "key type")
+		if rapid.Bool().Draw(t, "active key damaged") {
+			in.Disk.KeyProblems = map[pinset.Pin]error{testPin(1): errors.New("damaged")}
+		}
+		if rapid.Bool().Draw(t, "stored version damaged") {
+			in.Disk.StoredProblem = errors.New("damaged")
+		}
+		if rapid.Bool().Draw(t, "state lost") {
+			in.State = nil
+		}
+		in.Disk.Live = rapid.IntRange(0, 3).Draw(t, "live")
+		for _, a := range Next(in).Actions {
+			if a.Kind == GenerateKey || a.Kind == BeginLineage {
+				t.Fatalf("%s is planned for a lineage that has its keys", a.Kind)
+			}
+		}
+	})
+}
+
+func TestSelectedTimeIsInTheWindowAndSpread(t *testing.T) {
+	t.Parallel()
+	start, end := t0, t0.Add(2*day)
+	halves := [2]int{}
+	for i := range 1000 {
+		w := &Window{Serial: fmt.Sprint(i), Start: start, End: end}
+		got := w.selected()
+		if got.Before(start) || !got.Before(end) {
+			t.Fatalf("%s is outside of %s to %s", got, start, end)
+		}
+		if got != w.selected() {
+			t.Fatal("another time at the second look")
+		}
+		halves[int(got.Sub(start)/day)]++
+	}
+	if halves[0] < 400 || halves[1] < 400 {
+		t.Errorf("the halves of the window got %v of 1000", halves)
+	}
+}
+
+func TestBackoffGrowsAndHonoursRetryAfter(t *testing.T) {
+	t.Parallel()
+	s := settled().State
+	for i, want := range []time.Duration{time.Minute, 10 * time.Minute, 100 * time.Minute, day, day} {
+		s.RecordFailure("no", t0, 0, 0)
+		if got := s.Failure.Next.Sub(t0); got != want {
+			t.Errorf("failure %d: next attempt after %s, want %s", i+1, got, want)
+		}
+	}
+	s.RecordFailure("no", t0, 30*time.Hour, 0)
+	if got := s.Failure.Next.Sub(t0); got != 30*time.Hour {
+		t.Errorf("a Retry-After of 30 h: next attempt after %s", got)
+	}
+	s.RecordFailure("no", s.Certificate.NotAfter.Add(-8*time.Hour), 0, 0)
+	if got := s.Failure.Next.Sub(s.Failure.Last); got != time.Hour {
+		t.Errorf("with 8 h left: next attempt after %s, want an eighth", got)
+	}
+}
+
+func TestStateSurvivesItsDocument(t *testing.T) {
+	t.Parallel()
+	data, err := settled().State.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := ParseState("api", data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := s.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(again) != string(data) {
+		t.Errorf("got\n%s\nwant\n%s", again, data)
+	}
+}
+
+func TestParseStateRefusesWhatMakesNoSense(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*State){
+		"of another lineage":            func(s *State) { s.Lineage = "www" },
+		"of no schema":                  func(s *State) { s.Schema = 0 },
+		"of a newer schema":             func(s *State) { s.Schema = 2 },
+		"two active keys":               func(s *State) { s.Keys[1].Role = Active },
+		"no active key":                 func(s *State) { s.Keys = s.Keys[1:] },
+		"a key twice":                   func(s *State) { s.Keys = append(s.Keys, s.Keys[1]) },
+		"a role nobody knows":           func(s *State) { s.Keys[1].Role = "spare" },
+		"a certificate for another key": func(s *State) { s.Certificate.Pin = testPin(9) },
+		"an order for another key":      func(s *State) { s.Order = &Order{Pin: testPin(2)} },
+		"a channel ahead of the pin set": func(s *State) {
+			s.Channels["app"] = Publication{Version: 7}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := settled().State
+			change(s)
+			data, err := s.Marshal()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := ParseState("api", data); err == nil {
+				t.Error("accepted")
+			}
+		})
+	}
+}
+
+func FuzzParseState(f *testing.F) {
+	data, err := settled().State.Marshal()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(data)
+	f.Add([]byte(`{"schema":1,"lineage":"api"} trailing`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s, err := ParseState("api", data)
+		if err != nil {
+			return
+		}
+		Next(Input{Config: testConfig(), State: s, Now: t0}) // must not panic
+	})
+}
+
+func TestForecast(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name   string
+		change func(*Input)
+		want   []Kind
+	}{
+		{"a first run", func(in *Input) { in.State, in.Disk = nil, Disk{} },
+			[]Kind{BeginLineage, GenerateKey, GenerateKey, Publish, Obtain, Install, Deploy, Check}},
+		{"a forced renewal, and the one after", func(in *Input) { in.Force = true },
+			[]Kind{Obtain, Install, Deploy, Check, Obtain}},
+		{"a settled lineage", func(*Input) {}, []Kind{Obtain}},
+		{"a refusal", func(in *Input) { in.State = nil }, nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			in := settled()
+			tt.change(&in)
+			var before []byte
+			if in.State != nil {
+				before, _ = in.State.Marshal()
+			}
+			p := Forecast(in)
+			var got []Kind
+			for _, a := range p.Actions {
+				got = append(got, a.Kind)
+			}
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("got %v, want %v", got, tt.want)
+			}
+			if in.State != nil {
+				if after, _ := in.State.Marshal(); string(after) != string(before) {
+					t.Error("the forecast changed the state it was given")
+				}
+			}
+		})
+	}
+}
+
+// A forecast always ends, whatever the state.
+func TestForecastEnds(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		in := settled()
+		in.Now = t0.Add(time.Duration(rapid.Int64Range(-4000, 4000).Draw(t, "hours")) * time.Hour)
+		in.Force = rapid.Bool().Draw(t, "force")
+		in.Config.Backups = rapid.IntRange(1, 5).Draw(t, "backups")
+		if rapid.Bool().Draw(t, "fresh") {
+			in.State, in.Disk = nil, Disk{}
+		}
+		if n := len(Forecast(in).Actions); n > 50 {
+			t.Fatalf("%d actions", n)
+		}
+	})
+}

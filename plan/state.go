@@ -1,0 +1,247 @@
+package plan
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"keepkey/pinset"
+)
+
+// Schema is the version of the state document. A document with a newer one was
+// written by a newer keepkey, and is refused rather than misread.
+const Schema = 1
+
+// Role is what a key is for.
+type Role string
+
+// The roles of keys; see the table of words in the design.
+const (
+	Active Role = "active"
+	Backup Role = "backup"
+)
+
+// State is all that keepkey remembers of a lineage besides the files themselves.
+// It is the only commit point: what is not in it did not happen, and what was
+// intended is in it before the world can have seen it.
+type State struct {
+	Schema  int       `json:"schema"`
+	Lineage string    `json:"lineage"`
+	Begun   time.Time `json:"begun"`
+	Keys    []Key     `json:"keys"`
+
+	// Order is under way: made, and perhaps finalized, but its certificate is not
+	// stored yet. It is on record so that a crash costs no further certificate.
+	Order *Order `json:"order,omitempty"`
+	// Certificate is the newest that was accepted and stored. It should be live.
+	Certificate *Certificate `json:"certificate,omitempty"`
+	// Window is what the CA last said about renewing Certificate.
+	Window *Window `json:"renewal_window,omitempty"`
+	// Failure is set while obtaining a certificate fails.
+	Failure *Failure `json:"failure,omitempty"`
+
+	// PinSet is the newest that was given to any channel.
+	PinSet   pinset.Set             `json:"pin_set"`
+	Channels map[string]Publication `json:"channels,omitempty"`
+}
+
+// Key is a key of the lineage; the file is named after the pin.
+type Key struct {
+	Pin     pinset.Pin     `json:"pin"`
+	Type    pinset.KeyType `json:"type"`
+	Role    Role           `json:"role"`
+	Created time.Time      `json:"created"`
+}
+
+// Order is an ACME order under way, and what is needed to go on with it.
+type Order struct {
+	Directory string     `json:"directory"`
+	URL       string     `json:"url"`
+	Finalize  string     `json:"finalize"`
+	CSR       []byte     `json:"csr"` // DER
+	Pin       pinset.Pin `json:"pin"`
+	Domains   []string   `json:"domains"`
+	Created   time.Time  `json:"created"`
+	Early     bool       `json:"early,omitempty"` // see Certificate
+}
+
+// Certificate is a stored certificate version.
+type Certificate struct {
+	Version   int        `json:"version"`
+	Pin       pinset.Pin `json:"pin"`
+	Serial    string     `json:"serial"` // hexadecimal
+	Domains   []string   `json:"domains"`
+	Directory string     `json:"directory"`
+	NotBefore time.Time  `json:"not_before"`
+	NotAfter  time.Time  `json:"not_after"`
+	Obtained  time.Time  `json:"obtained"`
+	// Early says that it was obtained because the CA asked for it, before its
+	// predecessor's lifetime would have.
+	Early bool `json:"early,omitempty"`
+	// Deployed lists the deploy hooks that succeeded for it, by their IDs.
+	Deployed []string `json:"deployed,omitempty"`
+	// Checked lists the addresses at which its key was seen to be served.
+	Checked []string `json:"checked,omitempty"`
+}
+
+// Window is a CA's answer to when a certificate should be renewed (RFC 9773),
+// or the memory that it gave none.
+type Window struct {
+	Serial      string    `json:"serial"` // of the certificate asked about
+	Start       time.Time `json:"start,omitzero"`
+	End         time.Time `json:"end,omitzero"`
+	Explanation string    `json:"explanation,omitempty"`
+	Asked       time.Time `json:"asked"`
+	AskAgain    time.Time `json:"ask_again"`
+}
+
+// Failure counts failed attempts to obtain a certificate.
+type Failure struct {
+	Count int       `json:"count"`
+	Last  time.Time `json:"last"`
+	Next  time.Time `json:"next"` // no attempt before, unless forced
+	Error string    `json:"error"`
+}
+
+// Publication is a pin set on its way to, or out on, a channel. It is on record
+// before the first hook runs: from then on some client may hold that pin set.
+type Publication struct {
+	Version   int       `json:"version"`
+	Intended  time.Time `json:"intended"`
+	Confirmed time.Time `json:"confirmed,omitzero"`
+	Done      []string  `json:"done,omitempty"` // hooks that succeeded, by their IDs
+}
+
+// Begin returns the state of a lineage that has nothing yet.
+func Begin(lineage string, now time.Time) *State {
+	return &State{Schema: Schema, Lineage: lineage, Begun: now}
+}
+
+// Active returns the active key, or nil before the first one is made.
+func (s *State) Active() *Key {
+	for i := range s.Keys {
+		if s.Keys[i].Role == Active {
+			return &s.Keys[i]
+		}
+	}
+	return nil
+}
+
+// Backups returns the backup keys in the order in which they were made: the
+// first is the next active key.
+func (s *State) Backups() []Key {
+	var backups []Key
+	for _, k := range s.Keys {
+		if k.Role == Backup {
+			backups = append(backups, k)
+		}
+	}
+	return backups
+}
+
+// Pins returns the pins that clients should know: the active key's, then the
+// backups'. It is empty until there is a backup.
+func (s *State) Pins() []pinset.Pin {
+	active, backups := s.Active(), s.Backups()
+	if active == nil || len(backups) == 0 {
+		return nil
+	}
+	pins := []pinset.Pin{active.Pin}
+	for _, k := range backups {
+		pins = append(pins, k.Pin)
+	}
+	return pins
+}
+
+// WantedPinSet returns the pin set that every channel should carry: the newest
+// one if its pins are still right, else its successor.
+func (s *State) WantedPinSet() pinset.Set {
+	pins := s.Pins()
+	if slices.Equal(s.PinSet.Pins, pins) {
+		return s.PinSet
+	}
+	return pinset.Set{Version: s.PinSet.Version + 1, Pins: pins}
+}
+
+// Marshal writes the state document.
+func (s *State) Marshal() ([]byte, error) {
+	data, err := json.MarshalIndent(s, "", "  ")
+	return append(data, '\n'), err
+}
+
+// ParseState reads a state document and proves that it makes sense. What does
+// not is an error that says so; nothing is repaired or guessed.
+func ParseState(lineage string, data []byte) (*State, error) {
+	var s State
+	var version struct {
+		Schema int `json:"schema"`
+	}
+	if err := json.Unmarshal(data, &version); err != nil {
+		return nil, fmt.Errorf("not a state document: %w", err)
+	}
+	if version.Schema > Schema {
+		return nil, fmt.Errorf("written by a newer keepkey (schema %d, this one knows %d)", version.Schema, Schema)
+	}
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&s); err != nil {
+		return nil, fmt.Errorf("not a state document: %w", err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("not a state document: something follows it")
+	}
+	return &s, s.check(lineage)
+}
+
+func (s *State) check(lineage string) error {
+	if s.Schema != Schema {
+		return fmt.Errorf("schema %d is not known", s.Schema)
+	}
+	if s.Lineage != lineage {
+		return fmt.Errorf("it belongs to %q", s.Lineage)
+	}
+	seen := make(map[pinset.Pin]bool)
+	actives := 0
+	for _, k := range s.Keys {
+		if k.Pin.IsZero() || seen[k.Pin] {
+			return fmt.Errorf("the key %s is named twice or has no pin", k.Pin)
+		}
+		seen[k.Pin] = true
+		switch k.Role {
+		case Active:
+			actives++
+		case Backup:
+		default:
+			return fmt.Errorf("the key %s has the role %q", k.Pin, k.Role)
+		}
+	}
+	if actives > 1 || (actives == 0 && len(s.Keys) > 0) {
+		return fmt.Errorf("%d keys are active, want one", actives)
+	}
+	if c := s.Certificate; c != nil {
+		if a := s.Active(); a == nil || c.Pin != a.Pin {
+			return fmt.Errorf("the certificate's key %s is not the active one", c.Pin)
+		}
+		if c.Version < 1 || len(c.Domains) == 0 || !c.NotAfter.After(c.NotBefore) {
+			return errors.New("its certificate makes no sense")
+		}
+	}
+	if o := s.Order; o != nil {
+		if a := s.Active(); a == nil || o.Pin != a.Pin {
+			return fmt.Errorf("the order's key %s is not the active one", o.Pin)
+		}
+	}
+	if s.PinSet.Version < 0 {
+		return fmt.Errorf("pin set version %d", s.PinSet.Version)
+	}
+	for name, p := range s.Channels {
+		if p.Version < 1 || p.Version > s.PinSet.Version {
+			return fmt.Errorf("channel %q carries pin set version %d, and the newest is %d", name, p.Version, s.PinSet.Version)
+		}
+	}
+	return nil
+}
