@@ -25,6 +25,7 @@ import (
 	"net/url"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-acme/lego/v4/acme"
@@ -63,14 +64,18 @@ type EAB struct {
 // meant to be shared: one connection pool, one supply of nonces.
 type Client struct {
 	cfg    Config
-	core   *api.Core
 	guard  *guard
-	http   *http.Client
 	cancel context.CancelCauseFunc
 
+	// api signs requests; it is replaced when the account is to be found anew,
+	// since lego's keeps an account's URL for ever.
+	api atomic.Pointer[api.Core]
+
 	account sync.Mutex // held while registering; guards known
-	known   bool       // the signing key ID is set
+	known   bool       // api signs with the account's URL
 }
+
+func (c *Client) core() *api.Core { return c.api.Load() }
 
 // Connect reads the CA's directory. The client lives until Close, which ends
 // every request under way; ctx is for connecting alone.
@@ -97,19 +102,28 @@ func Connect(ctx context.Context, cfg Config) (*Client, error) {
 		ctx: life, timeout: timeout, now: cfg.Now,
 		headers: make(map[string]http.Header),
 	}
-	c := &Client{
-		cfg: cfg, guard: g, cancel: cancel,
-		http: &http.Client{Transport: g, CheckRedirect: sameHost},
+	c := &Client{cfg: cfg, guard: g, cancel: cancel}
+	if err := c.signAs(ctx, cfg.AccountURL); err != nil {
+		c.Close()
+		return nil, err
 	}
-	c.core, err = call(ctx, func() (*api.Core, error) {
-		return api.New(c.http, cfg.UserAgent, cfg.Directory, cfg.AccountURL, cfg.AccountKey)
+	return c, nil
+}
+
+// signAs reads the CA's directory and signs with the account's URL from then on,
+// or with the key alone when there is none.
+func (c *Client) signAs(ctx context.Context, accountURL string) error {
+	core, err := call(ctx, func() (*api.Core, error) {
+		// A client of its own, since lego wraps its transport each time.
+		client := &http.Client{Transport: c.guard, CheckRedirect: sameHost}
+		return api.New(client, c.cfg.UserAgent, c.cfg.Directory, accountURL, c.cfg.AccountKey)
 	})
 	if err != nil {
-		c.Close()
-		return nil, fmt.Errorf("CA %s: %w", cfg.Directory, err)
+		return fmt.Errorf("CA %s: %w", c.cfg.Directory, err)
 	}
-	c.known = cfg.AccountURL != ""
-	return c, nil
+	c.api.Store(core)
+	c.known = accountURL != ""
+	return nil
 }
 
 // Close ends what is under way and drops the connections.
@@ -154,7 +168,7 @@ func (c *Client) ensureAccount(ctx context.Context) error {
 func (c *Client) findOrRegister(ctx context.Context) (acme.ExtendedAccount, error) {
 	if !c.cfg.AccountKeyFresh {
 		account, err := call(ctx, func() (acme.ExtendedAccount, error) {
-			return c.core.Accounts.New(acme.Account{OnlyReturnExisting: true})
+			return c.core().Accounts.New(acme.Account{OnlyReturnExisting: true})
 		})
 		var p *Problem
 		switch {
@@ -165,7 +179,7 @@ func (c *Client) findOrRegister(ctx context.Context) (acme.ExtendedAccount, erro
 			return acme.ExtendedAccount{}, fmt.Errorf("account at %s: %w", c.cfg.Directory, err)
 		}
 	}
-	meta := c.core.GetDirectory().Meta
+	meta := c.core().GetDirectory().Meta
 	if !c.cfg.AcceptTerms {
 		return acme.ExtendedAccount{}, fmt.Errorf("account at %s: read the CA's terms of service (%.200q) and set accept_terms: true", c.cfg.Directory, meta.TermsOfService)
 	}
@@ -178,9 +192,9 @@ func (c *Client) findOrRegister(ctx context.Context) (acme.ExtendedAccount, erro
 	}
 	account, err := call(ctx, func() (acme.ExtendedAccount, error) {
 		if c.cfg.EAB != nil {
-			return c.core.Accounts.NewEAB(req, c.cfg.EAB.KID, c.cfg.EAB.HMACKey)
+			return c.core().Accounts.NewEAB(req, c.cfg.EAB.KID, c.cfg.EAB.HMACKey)
 		}
-		return c.core.Accounts.New(req)
+		return c.core().Accounts.New(req)
 	})
 	if err != nil {
 		return acme.ExtendedAccount{}, fmt.Errorf("account at %s: %w", c.cfg.Directory, err)
@@ -189,12 +203,16 @@ func (c *Client) findOrRegister(ctx context.Context) (acme.ExtendedAccount, erro
 	return account, nil
 }
 
-// forgetAccount makes the next ensureAccount ask the CA again.
-func (c *Client) forgetAccount() {
+// forgetAccount makes the next ensureAccount ask the CA again, unless somebody
+// did since the given API signed.
+func (c *Client) forgetAccount(ctx context.Context, used *api.Core) error {
 	c.account.Lock()
 	defer c.account.Unlock()
-	c.known = false
+	if c.core() != used {
+		return nil
+	}
 	c.cfg.AccountKeyFresh = false
+	return c.signAs(ctx, "")
 }
 
 // nonceRounds is how often a request is made anew when lego has given up on the

@@ -32,7 +32,7 @@ func (c *Client) RenewalWindow(ctx context.Context, cert *x509.Certificate) (Win
 		return Window{}, err
 	}
 	return call(ctx, func() (Window, error) {
-		resp, err := c.core.Certificates.GetRenewalInfo(id)
+		resp, err := c.core().Certificates.GetRenewalInfo(id)
 		if errors.Is(err, api.ErrNoARI) {
 			return Window{}, ErrNoRenewalInfo
 		}

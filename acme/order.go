@@ -52,7 +52,7 @@ type OrderRequest struct {
 
 // NewOrder begins an order.
 func (c *Client) NewOrder(ctx context.Context, req OrderRequest) (Order, error) {
-	if p := c.core.GetDirectory().Meta.Profiles; req.Profile != "" && len(p) > 0 {
+	if p := c.core().GetDirectory().Meta.Profiles; req.Profile != "" && len(p) > 0 {
 		if _, ok := p[req.Profile]; !ok {
 			return Order{}, fmt.Errorf("the CA has no profile %q; it offers %.300q", req.Profile, sortedKeys(p))
 		}
@@ -63,14 +63,18 @@ func (c *Client) NewOrder(ctx context.Context, req OrderRequest) (Order, error) 
 			opts.ReplacesCertID = id
 		}
 	}
+	used := c.core()
 	order, err := c.newOrder(ctx, req.Domains, opts)
 	var p *Problem
 	if errors.As(err, &p) && p.Type == errAccountDoesNotExist {
 		c.cfg.Logger.Warn("the CA no longer knows the ACME account, registering it anew", "ca", c.cfg.Directory)
-		c.forgetAccount()
+		if err := c.forgetAccount(ctx, used); err != nil {
+			return Order{}, err
+		}
 		order, err = c.newOrder(ctx, req.Domains, opts)
 	}
-	if errors.As(err, &p) && opts.ReplacesCertID != "" && p.Status < 500 && p.Type != errRateLimited {
+	if errors.As(err, &p) && opts.ReplacesCertID != "" && p.URL == used.GetDirectory().NewOrderURL &&
+		p.Status < 500 && p.Type != errRateLimited {
 		// A CA may refuse `replaces` for reasons of its own (another account
 		// ordered the old certificate); it is a courtesy, not a need.
 		c.cfg.Logger.Warn("the CA refuses the order as a replacement, ordering without", "problem", p)
@@ -85,7 +89,7 @@ func (c *Client) newOrder(ctx context.Context, domains []string, opts *api.Order
 		return Order{}, err
 	}
 	o, err := call(ctx, func() (acme.ExtendedOrder, error) {
-		return c.core.Orders.NewWithOptions(domains, opts)
+		return c.core().Orders.NewWithOptions(domains, opts)
 	})
 	if err != nil {
 		return Order{}, fmt.Errorf("new order: %w", err)
@@ -102,7 +106,7 @@ func (c *Client) Order(ctx context.Context, orderURL string) (Order, error) {
 	if err := c.ensureAccount(ctx); err != nil {
 		return Order{}, err
 	}
-	o, err := call(ctx, func() (acme.ExtendedOrder, error) { return c.core.Orders.Get(orderURL) })
+	o, err := call(ctx, func() (acme.ExtendedOrder, error) { return c.core().Orders.Get(orderURL) })
 	var p *Problem
 	if errors.As(err, &p) && p.Status < 500 && p.Type != errRateLimited {
 		return Order{}, fmt.Errorf("%w: %w", ErrOrderGone, err)
@@ -210,7 +214,7 @@ func (c *Client) authorization(ctx context.Context, authzURL string, domains []s
 	if err := checkURL(authzURL); err != nil {
 		return nil, fmt.Errorf("authorization: %w", err)
 	}
-	a, err := call(ctx, func() (acme.Authorization, error) { return c.core.Authorizations.Get(authzURL) })
+	a, err := call(ctx, func() (acme.Authorization, error) { return c.core().Authorizations.Get(authzURL) })
 	if err != nil {
 		return nil, fmt.Errorf("authorization: %w", err)
 	}
@@ -237,7 +241,7 @@ func (c *Client) authorization(ctx context.Context, authzURL string, domains []s
 		if err := errors.Join(checkURL(ch.URL), checkToken(ch.Token)); err != nil {
 			return nil, fmt.Errorf("challenge for %s: %w", name, err)
 		}
-		keyAuth, err := c.core.GetKeyAuthorization(ch.Token)
+		keyAuth, err := c.core().GetKeyAuthorization(ch.Token)
 		if err != nil {
 			return nil, err
 		}
@@ -273,7 +277,7 @@ func (c *Client) solve(ctx context.Context, batch []authz, s *Solver) (err error
 		mu.Lock()
 		presented = append(presented, a)
 		mu.Unlock()
-		if err := s.present(ctx, c.core, a); err != nil {
+		if err := s.present(ctx, c.core(), a); err != nil {
 			return fmt.Errorf("challenge for %s: %w", a.domain, err)
 		}
 		return nil
@@ -283,7 +287,7 @@ func (c *Client) solve(ctx context.Context, batch []authz, s *Solver) (err error
 	}
 	err = each(len(batch), func(i int) error {
 		a := batch[i]
-		_, err := call(ctx, func() (acme.ExtendedChallenge, error) { return c.core.Challenges.New(a.challenge.URL) })
+		_, err := call(ctx, func() (acme.ExtendedChallenge, error) { return c.core().Challenges.New(a.challenge.URL) })
 		if err != nil {
 			return fmt.Errorf("challenge for %s: %w", a.domain, err)
 		}
@@ -297,7 +301,7 @@ func (c *Client) solve(ctx context.Context, batch []authz, s *Solver) (err error
 
 func (c *Client) awaitAuthorization(ctx context.Context, a authz) error {
 	return c.poll(ctx, a.url, func() (bool, error) {
-		got, err := call(ctx, func() (acme.Authorization, error) { return c.core.Authorizations.Get(a.url) })
+		got, err := call(ctx, func() (acme.Authorization, error) { return c.core().Authorizations.Get(a.url) })
 		if err != nil {
 			return false, fmt.Errorf("authorization of %s: %w", a.domain, err)
 		}
@@ -327,7 +331,7 @@ func challengeProblem(a acme.Authorization) string {
 // called again for an order that was finalized before.
 func (c *Client) Finalize(ctx context.Context, o Order, csr []byte) (Order, error) {
 	if o.status == acme.StatusPending || o.status == acme.StatusReady {
-		got, err := call(ctx, func() (acme.ExtendedOrder, error) { return c.core.Orders.UpdateForCSR(o.Finalize, csr) })
+		got, err := call(ctx, func() (acme.ExtendedOrder, error) { return c.core().Orders.UpdateForCSR(o.Finalize, csr) })
 		if err != nil {
 			return Order{}, fmt.Errorf("finalizing order %s: %w", o.URL, err)
 		}
@@ -337,7 +341,7 @@ func (c *Client) Finalize(ctx context.Context, o Order, csr []byte) (Order, erro
 	}
 	if o.status != acme.StatusValid {
 		err := c.poll(ctx, o.URL, func() (bool, error) {
-			got, err := call(ctx, func() (acme.ExtendedOrder, error) { return c.core.Orders.Get(o.URL) })
+			got, err := call(ctx, func() (acme.ExtendedOrder, error) { return c.core().Orders.Get(o.URL) })
 			if err != nil {
 				return false, fmt.Errorf("order %s: %w", o.URL, err)
 			}
@@ -369,7 +373,7 @@ func (c *Client) Finalize(ctx context.Context, o Order, csr []byte) (Order, erro
 func (c *Client) Certificate(ctx context.Context, o Order, preferredChain string) ([]byte, error) {
 	get := func(u string) ([]byte, error) {
 		chain, err := call(ctx, func() ([]byte, error) {
-			cert, _, err := c.core.Certificates.Get(u, true)
+			cert, _, err := c.core().Certificates.Get(u, true)
 			return cert, err
 		})
 		if err != nil {

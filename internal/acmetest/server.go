@@ -235,6 +235,7 @@ func (s *Server) Requests() []string {
 func (s *Server) manage(method, path string, body io.Reader) ([]byte, error) {
 	rec := httptest.NewRecorder()
 	req := httptest.NewRequestWithContext(context.Background(), method, path, body)
+	req.Header.Set("User-Agent", "acmetest") // Pebble insists
 	s.pebble.Load().management.ServeHTTP(rec, req)
 	if rec.Code != http.StatusOK {
 		return nil, errors.New(rec.Body.String())

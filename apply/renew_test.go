@@ -1,0 +1,455 @@
+package apply_test
+
+import (
+	"encoding/base64"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"keepkey/apply"
+	"keepkey/config"
+	"keepkey/internal/acmetest"
+	"keepkey/pinset"
+	"keepkey/plan"
+)
+
+var force = apply.Options{Force: true}
+
+func TestThreeRenewalsKeepOnePinForEveryKeyType(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, acmetest.Options{})
+	for _, kt := range pinset.KeyTypes() {
+		t.Run(string(kt), func(t *testing.T) {
+			t.Parallel()
+			cert := w.cert(string(kt), string(kt)+".example.com")
+			cert.KeyType = kt
+			first := w.mustRenew(cert, apply.Options{})
+			if got := pinset.TypeOf(first.PublicKey); got != kt {
+				t.Errorf("the certificate is for a key of type %s", got)
+			}
+			serials := map[string]bool{first.SerialNumber.String(): true}
+			for range 3 {
+				next := w.mustRenew(cert, force)
+				if pinset.OfCertificate(next) != pinset.OfCertificate(first) {
+					t.Fatal("the pin changed")
+				}
+				serials[next.SerialNumber.String()] = true
+			}
+			if len(serials) != 4 {
+				t.Errorf("%d different certificates, want 4", len(serials))
+			}
+			if keys := w.state(cert).Keys; len(keys) != 2 {
+				t.Errorf("%d keys, want an active and a backup: %+v", len(keys), keys)
+			}
+		})
+	}
+}
+
+func TestKeysAreOnDiskBeforeAnythingIsSent(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, acmetest.Options{})
+	w.ca.Misbehave(acmetest.Respond(acmetest.Directory, 503, nil, nil))
+	cert := w.cert("api", "api.example.com")
+	if rep := w.renew(cert, apply.Options{}); len(rep.Problems) == 0 {
+		t.Fatal("a CA that is down went unnoticed")
+	}
+	keys, err := filepath.Glob(filepath.Join(w.dir, "state/lineages/api/keys/*.pem"))
+	if err != nil || len(keys) != 2 {
+		t.Fatalf("%d keys (%v), want an active and a backup", len(keys), err)
+	}
+	before := w.state(cert).Pins()
+	w.ca.Misbehave(nil)
+	live := w.mustRenew(cert, force)
+	if pinset.OfCertificate(live) != before[0] {
+		t.Error("the certificate is not for the key that was there first")
+	}
+}
+
+func TestNothingDueAsksNobody(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, acmetest.Options{})
+	cert := w.cert("api", "api.example.com")
+	w.mustRenew(cert, apply.Options{})
+	before := w.snapshot(cert)
+	w.ca.Requests()
+	w.mustRenew(cert, apply.Options{})
+	if r := w.ca.Requests(); len(r) != 0 {
+		t.Errorf("the CA was asked: %q", r)
+	}
+	if after := w.snapshot(cert); after != before {
+		t.Error("files were touched")
+	}
+}
+
+func TestRequestsForARenewal(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, acmetest.Options{})
+	r := w.runner()
+	for i := range 2 {
+		cert := w.cert(fmt.Sprintf("api%d", i), fmt.Sprintf("api%d.example.com", i))
+		if rep := r.Renew(t.Context(), cert, apply.Options{}); len(rep.Problems) > 0 {
+			t.Fatal(rep.Problems)
+		}
+	}
+	single := map[string]int{}
+	w.ca.Requests()
+	w.mustRenew(w.cert("api0", "api0.example.com"), force)
+	for _, req := range w.ca.Requests() {
+		method, path, _ := strings.Cut(req, " ")
+		single[method+" "+strings.Split(path, "/")[1]]++
+	}
+	// A poll more than these is the scheduler's doing, any other request is ours.
+	for _, poll := range []string{"POST authZ", "POST my-order"} {
+		if single[poll] > 0 {
+			single[poll] = 1
+		}
+	}
+	want := "map[GET dir:1 HEAD nonce-plz:1 POST authZ:1 POST certZ:1 POST chalZ:1 POST finalize-order:1 POST my-order:1 POST order-plz:1]"
+	if got := fmt.Sprint(single); got != want {
+		t.Errorf("a single run asked\n%s, want\n%s", got, want)
+	}
+}
+
+func TestChallenges(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, acmetest.Options{})
+	webroot := filepath.Join(w.dir, "www")
+	if err := os.Mkdir(webroot, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, ch := range map[string]config.Challenge{
+		"http-01":     {HTTP01: &config.HTTP01{Listen: w.ca.HTTPAddr}},
+		"tls-alpn-01": {TLSALPN01: &config.TLSALPN01{Listen: w.ca.TLSAddr}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cert := w.cert(name, name+".example.com", "second."+name+".example.com")
+			cert.Challenge = ch
+			w.mustRenew(cert, apply.Options{})
+			w.mustRenew(cert, force)
+		})
+	}
+}
+
+func TestWebroot(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, acmetest.Options{})
+	root := filepath.Join(w.dir, "www")
+	if err := os.Mkdir(root, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	serveFiles(t, w.ca.HTTPAddr, root)
+	cert := w.cert("api", "api.example.com")
+	cert.Challenge = config.Challenge{HTTP01: &config.HTTP01{Webroot: root}}
+	w.mustRenew(cert, apply.Options{})
+	left, err := os.ReadDir(filepath.Join(root, ".well-known/acme-challenge"))
+	if err != nil || len(left) != 0 {
+		t.Errorf("%d tokens were left behind (%v)", len(left), err)
+	}
+}
+
+func TestWebrootThatLeadsOutsideIsNotFollowed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, acmetest.Options{})
+	root, outside := filepath.Join(w.dir, "www"), filepath.Join(w.dir, "outside")
+	for _, dir := range []string{root, outside} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(outside, filepath.Join(root, ".well-known")); err != nil {
+		t.Fatal(err)
+	}
+	cert := w.cert("api", "api.example.com")
+	cert.Challenge = config.Challenge{HTTP01: &config.HTTP01{Webroot: root}}
+	rep := w.renew(cert, apply.Options{})
+	if len(rep.Problems) != 1 || !strings.Contains(rep.Problems[0], "webroot") {
+		t.Errorf("problems %q, want one that names the webroot", rep.Problems)
+	}
+	if left, _ := os.ReadDir(outside); len(left) != 0 {
+		t.Error("something was written outside of the webroot")
+	}
+}
+
+func TestConcurrentOrdersShareOneListener(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, acmetest.Options{})
+	r := w.runner()
+	var wg sync.WaitGroup
+	for i := range 8 {
+		cert := w.cert(fmt.Sprintf("n%d", i), fmt.Sprintf("n%d.example.com", i))
+		if i%2 == 1 {
+			cert.Challenge = config.Challenge{TLSALPN01: &config.TLSALPN01{Listen: w.ca.TLSAddr}}
+		}
+		wg.Go(func() {
+			if rep := r.Renew(t.Context(), cert, apply.Options{}); len(rep.Problems) > 0 {
+				t.Errorf("%s: %q", cert.Name, rep.Problems)
+			}
+		})
+	}
+	wg.Wait()
+	accounts := 0
+	for _, req := range w.ca.Requests() {
+		if req == "POST /sign-me-up" {
+			accounts++
+		}
+	}
+	if accounts != 1 {
+		t.Errorf("%d registrations for one account", accounts)
+	}
+}
+
+func TestBusyPortIsNamed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, acmetest.Options{})
+	serveFiles(t, w.ca.HTTPAddr, w.dir)
+	rep := w.renew(w.cert("api", "api.example.com"), apply.Options{})
+	if len(rep.Problems) != 1 || !strings.Contains(rep.Problems[0], w.ca.HTTPAddr) || !strings.Contains(rep.Problems[0], "webroot") {
+		t.Errorf("problems %q, want one that names the port and another way", rep.Problems)
+	}
+}
+
+func TestExternalAccountBinding(t *testing.T) {
+	t.Parallel()
+	secret := base64.RawURLEncoding.EncodeToString([]byte("an hmac key of thirty-two octets"))
+	w := newWorld(t, acmetest.Options{EAB: map[string]string{"kid-1": secret}})
+	cert := w.cert("api", "api.example.com")
+	rep := w.renew(cert, apply.Options{})
+	if len(rep.Problems) != 1 || !strings.Contains(rep.Problems[0], "acme.eab") {
+		t.Errorf("without a binding: %q, want a problem that says what to set", rep.Problems)
+	}
+	cert.ACME.EAB = &config.EAB{KID: "kid-1", HMACFile: w.write("hmac", []byte(secret+"\n"))}
+	w.mustRenew(cert, force)
+	w.mustRenew(cert, force)
+}
+
+func TestTermsMustBeAccepted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, acmetest.Options{})
+	cert := w.cert("api", "api.example.com")
+	cert.ACME.AcceptTerms = false
+	rep := w.renew(cert, apply.Options{})
+	if len(rep.Problems) != 1 || !strings.Contains(rep.Problems[0], "accept_terms") {
+		t.Errorf("problems %q, want one that says what to set", rep.Problems)
+	}
+}
+
+func TestProfile(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, acmetest.Options{Profiles: map[string]time.Duration{
+		"classic": 90 * 24 * time.Hour, "shortlived": 6 * 24 * time.Hour,
+	}})
+	cert := w.cert("api", "api.example.com")
+	cert.ACME.Profile = "shortlived"
+	live := w.mustRenew(cert, apply.Options{})
+	if got := live.NotAfter.Sub(live.NotBefore).Round(time.Hour); got != 6*24*time.Hour {
+		t.Errorf("the certificate lives for %s", got)
+	}
+	cert.ACME.Profile = "no-such"
+	rep := w.renew(cert, force)
+	if len(rep.Problems) != 1 || !strings.Contains(rep.Problems[0], "classic, shortlived") {
+		t.Errorf("problems %q, want one that lists the profiles", rep.Problems)
+	}
+}
+
+func TestPreferredChain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, acmetest.Options{AlternateRoots: 2})
+	root, err := w.ca.Root(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert := w.cert("api", "api.example.com")
+	w.mustRenew(cert, apply.Options{})
+	if got := topIssuer(t, w, cert); got == root.Subject.CommonName {
+		t.Fatal("the default chain is the one to be preferred: the test would prove nothing")
+	}
+	cert.ACME.PreferredChain = root.Subject.CommonName
+	w.mustRenew(cert, force)
+	if got := topIssuer(t, w, cert); got != root.Subject.CommonName {
+		t.Errorf("the chain ends with %q, want %q", got, root.Subject.CommonName)
+	}
+	cert.ACME.PreferredChain = "Nobody"
+	w.mustRenew(cert, force)
+	if !strings.Contains(w.log.String(), "no chain of the preferred issuer") {
+		t.Error("no warning about a preferred chain that is not offered")
+	}
+}
+
+func topIssuer(t *testing.T, w *world, cert config.Certificate) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(w.dir, "state/lineages", cert.Name, "live/chain.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return decodePEM(t, data).Issuer.CommonName
+}
+
+func TestRenewalWindowThatSaysNow(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, acmetest.Options{})
+	cert := w.cert("api", "api.example.com")
+	first := w.mustRenew(cert, apply.Options{})
+	now := time.Now()
+	if err := w.ca.SetRenewalInfo(first, acmetest.Window(now.Add(-2*time.Hour), now.Add(-time.Hour))); err != nil {
+		t.Fatal(err)
+	}
+	w.offset = 7 * time.Hour // past the pause in which a fresh certificate is not asked about
+	w.ca.Requests()
+	rep := w.renew(cert, apply.Options{})
+	if len(rep.Problems) > 0 || !rep.Did(plan.Obtain) {
+		t.Fatalf("done %v, problems %q: want a renewal", rep.Done, rep.Problems)
+	}
+	second := w.live(cert)
+	if pinset.OfCertificate(first) != pinset.OfCertificate(second) {
+		t.Error("the pin changed")
+	}
+	// The next certificate's window says the same; that must not go on for ever.
+	if err := w.ca.SetRenewalInfo(second, acmetest.Window(now.Add(-2*time.Hour), now.Add(-time.Hour))); err != nil {
+		t.Fatal(err)
+	}
+	w.offset += 7 * time.Hour
+	if rep := w.renew(cert, apply.Options{}); rep.Did(plan.Obtain) {
+		t.Error("renewed again within a day because the CA keeps saying so")
+	}
+}
+
+func TestRenewalReplacesItsPredecessor(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, acmetest.Options{})
+	cert := w.cert("api", "api.example.com")
+	w.mustRenew(cert, apply.Options{})
+	var replaces any
+	w.ca.Misbehave(acmetest.ChangeJSON(acmetest.NewOrder, func(doc map[string]any) { replaces = doc["replaces"] }))
+	w.mustRenew(cert, force)
+	if s, _ := replaces.(string); !strings.Contains(s, ".") {
+		t.Errorf("the order replaces %v, want a certificate's ID", replaces)
+	}
+}
+
+func TestRenewalWindowThatSaysLater(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, acmetest.Options{})
+	cert := w.cert("api", "api.example.com")
+	first := w.mustRenew(cert, apply.Options{})
+	day := 24 * time.Hour
+	if err := w.ca.SetRenewalInfo(first, acmetest.Window(first.NotBefore.Add(70*day), first.NotBefore.Add(72*day))); err != nil {
+		t.Fatal(err)
+	}
+	w.offset = 65 * day // by its lifetime it would be due
+	rep := w.renew(cert, apply.Options{})
+	if len(rep.Problems) > 0 || rep.Did(plan.Obtain) {
+		t.Fatalf("done %v, problems %q: want no renewal", rep.Done, rep.Problems)
+	}
+	w.ca.Requests()
+	w.offset += time.Hour
+	w.mustRenew(cert, apply.Options{})
+	if r := w.ca.Requests(); len(r) != 0 {
+		t.Errorf("the CA said to ask again in six hours, and was asked within one: %q", r)
+	}
+	w.offset = 73 * day
+	if rep := w.renew(cert, apply.Options{}); !rep.Did(plan.Obtain) {
+		t.Errorf("done %v, problems %q: want a renewal", rep.Done, rep.Problems)
+	}
+}
+
+func TestHalfOfAllNoncesRejected(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, acmetest.Options{NonceReject: 50})
+	cert := w.cert("api", "api.example.com")
+	w.mustRenew(cert, apply.Options{})
+	w.mustRenew(cert, force)
+}
+
+func TestOneFailingCertificateDoesNotStopTheOthers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, acmetest.Options{})
+	r := w.runner()
+	bad := w.cert("bad", "bad.example.com")
+	bad.Challenge = config.Challenge{HTTP01: &config.HTTP01{Webroot: w.dir}} // which nobody serves
+	reports := make([]apply.Report, 3)
+	var wg sync.WaitGroup
+	for i, cert := range []config.Certificate{w.cert("a", "a.example.com"), bad, w.cert("c", "c.example.com")} {
+		wg.Go(func() { reports[i] = r.Renew(t.Context(), cert, apply.Options{}) })
+	}
+	wg.Wait()
+	for i, want := range []bool{true, false, true} {
+		if got := reports[i].Did(plan.Install); got != want {
+			t.Errorf("%s: installed %v, want %v (%q)", reports[i].Name, got, want, reports[i].Problems)
+		}
+	}
+	if len(reports[1].Problems) != 1 || !strings.Contains(reports[1].Problems[0], "http-01 challenge for bad.example.com") {
+		t.Errorf("problems %q, want one that says which challenge failed", reports[1].Problems)
+	}
+}
+
+func TestAccountIsFoundAgainByItsKey(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, acmetest.Options{})
+	cert := w.cert("api", "api.example.com")
+	w.mustRenew(cert, apply.Options{})
+	files, err := filepath.Glob(filepath.Join(w.dir, "state/accounts/*/*/account.json"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("%q, %v", files, err)
+	}
+	before, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(files[0]); err != nil {
+		t.Fatal(err)
+	}
+	w.mustRenew(cert, force)
+	if after, err := os.ReadFile(files[0]); string(after) != string(before) || err != nil {
+		t.Errorf("another account: %s (%v), was %s", after, err, before)
+	}
+}
+
+func TestAccountThatTheCALostIsRegisteredAnew(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, acmetest.Options{})
+	cert := w.cert("api", "api.example.com")
+	first := w.mustRenew(cert, apply.Options{})
+	if err := w.ca.Restart(acmetest.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	second := w.mustRenew(cert, force)
+	if pinset.OfCertificate(first) != pinset.OfCertificate(second) {
+		t.Error("the pin changed with the account")
+	}
+}
+
+func TestAnotherCAKeepsTheKey(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, acmetest.Options{})
+	other, err := acmetest.Start(acmetest.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(other.Close)
+	cert := w.cert("api", "api.example.com")
+	first := w.mustRenew(cert, apply.Options{})
+	cert.ACME.Directory, cert.ACME.CABundle = other.Directory, w.write("other.pem", other.CAPEM)
+	cert.Challenge = config.Challenge{HTTP01: &config.HTTP01{Listen: other.HTTPAddr}}
+	second := w.mustRenew(cert, apply.Options{}) // due, since the CA is another
+	if first.Issuer.CommonName == second.Issuer.CommonName {
+		t.Error("the certificate is still from the first CA")
+	}
+	if pinset.OfCertificate(first) != pinset.OfCertificate(second) {
+		t.Error("the pin changed with the CA")
+	}
+}
+
+func TestChangedNamesKeepTheKey(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, acmetest.Options{})
+	first := w.mustRenew(w.cert("api", "api.example.com"), apply.Options{})
+	second := w.mustRenew(w.cert("api", "api.example.com", "www.example.com"), apply.Options{})
+	if len(second.DNSNames) != 2 || pinset.OfCertificate(first) != pinset.OfCertificate(second) {
+		t.Errorf("names %q; the pin must stay", second.DNSNames)
+	}
+}
