@@ -14,8 +14,6 @@ import (
 // signed dynamic update (RFC 2136, RFC 8945).
 type DNS struct {
 	Addr string // host:port, both UDP and TCP
-	// TSIGKey, TSIGSecret and TSIGAlgorithm sign updates.
-	TSIGKey, TSIGSecret, TSIGAlgorithm string
 
 	host    string
 	servers []*dns.Server
@@ -25,11 +23,15 @@ type DNS struct {
 	updates int
 }
 
+// What signs dynamic updates.
+const (
+	TSIGKey       = "keepkey."
+	TSIGSecret    = "a2VlcGtleSBrZWVwcyBrZXlz"
+	TSIGAlgorithm = dns.HmacSHA256
+)
+
 func startDNS(host string) (*DNS, error) {
-	d := &DNS{
-		TSIGKey: "keepkey.", TSIGSecret: "a2VlcGtleSBrZWVwcyBrZXlz", TSIGAlgorithm: dns.HmacSHA256,
-		host: host, txt: make(map[string][]string),
-	}
+	d := &DNS{host: host, txt: make(map[string][]string)}
 	// The same port for both protocols: the kernel picks for one, and the other
 	// may be taken, so a few tries.
 	var err error
@@ -44,7 +46,7 @@ func startDNS(host string) (*DNS, error) {
 			continue
 		}
 		d.Addr = tcp.Addr().String()
-		secrets := map[string]string{d.TSIGKey: d.TSIGSecret}
+		secrets := map[string]string{TSIGKey: TSIGSecret}
 		// The library refuses updates unless told otherwise.
 		accept := func(dns.Header) dns.MsgAcceptAction { return dns.MsgAccept }
 		d.servers = []*dns.Server{
@@ -121,7 +123,7 @@ func (d *DNS) answer(q dns.Question, m *dns.Msg) {
 		return dns.RR_Header{Name: name, Rrtype: t, Class: dns.ClassINET, Ttl: 1}
 	}
 	name := dns.CanonicalName(q.Name)
-	zone := zoneOf(name)
+	zone := ZoneOf(name)
 	soa := &dns.SOA{Hdr: header(dns.TypeSOA, zone), Ns: "ns1." + zone, Mbox: "ops." + zone, Serial: 1, Refresh: 1, Retry: 1, Expire: 1, Minttl: 1}
 	switch {
 	case q.Qtype == dns.TypeA:
@@ -142,8 +144,8 @@ func (d *DNS) answer(q dns.Question, m *dns.Msg) {
 	}
 }
 
-// zoneOf returns the last two labels.
-func zoneOf(name string) string {
+// ZoneOf returns the zone of a name: its last two labels.
+func ZoneOf(name string) string {
 	labels := dns.SplitDomainName(name)
 	if len(labels) > 2 {
 		labels = labels[len(labels)-2:]
@@ -175,5 +177,5 @@ func (d *DNS) update(w dns.ResponseWriter, r, m *dns.Msg) {
 	d.mu.Lock()
 	d.updates++
 	d.mu.Unlock()
-	m.SetTsig(d.TSIGKey, d.TSIGAlgorithm, 300, int64(r.IsTsig().TimeSigned))
+	m.SetTsig(TSIGKey, TSIGAlgorithm, 300, int64(r.IsTsig().TimeSigned))
 }
