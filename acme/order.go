@@ -73,10 +73,11 @@ func (c *Client) NewOrder(ctx context.Context, req OrderRequest) (Order, error) 
 		}
 		order, err = c.newOrder(ctx, req.Domains, opts)
 	}
-	if errors.As(err, &p) && opts.ReplacesCertID != "" && p.URL == used.GetDirectory().NewOrderURL &&
-		p.Status < 500 && p.Type != errRateLimited {
+	if errors.As(err, &p) && opts.ReplacesCertID != "" && p.URL == used.GetDirectory().NewOrderURL && p.RetryAfter == 0 &&
+		p.Type != errRateLimited {
 		// A CA may refuse `replaces` for reasons of its own (another account
-		// ordered the old certificate); it is a courtesy, not a need.
+		// ordered the old certificate, it lost its order); it is a courtesy, not a
+		// need.
 		c.cfg.Logger.Warn("the CA refuses the order as a replacement, ordering without", "problem", p)
 		opts.ReplacesCertID = ""
 		order, err = c.newOrder(ctx, req.Domains, opts)

@@ -1,0 +1,358 @@
+package apply_test
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"keepkey/apply"
+	"keepkey/config"
+	"keepkey/internal/acmetest"
+	"keepkey/keystore"
+	"keepkey/pinset"
+	"keepkey/plan"
+)
+
+// TestHostileCAChangesNothingThatIsLive lets a CA, or whoever sits in front of
+// it, answer a renewal with everything but a good certificate. What is live must
+// not even be touched, the problem must say what was wrong, and once the CA is
+// itself again the next run must succeed with the same key.
+func TestHostileCAChangesNothingThatIsLive(t *testing.T) {
+	t.Parallel()
+	problem := func(e acmetest.Endpoint, status int, body string) acmetest.Fault {
+		return acmetest.Respond(e, status, http.Header{"Content-Type": {"application/problem+json"}}, []byte(body))
+	}
+	setJSON := func(e acmetest.Endpoint, key string, value any) acmetest.Fault {
+		return acmetest.ChangeJSON(e, func(doc map[string]any) { doc[key] = value })
+	}
+	tests := []struct {
+		name  string
+		fault acmetest.Fault
+		want  string // in the problem
+	}{
+		{"HTML for a certificate", acmetest.Respond(acmetest.Certificate, 200, nil, []byte("<html>\x1b[31m</html>")), "not a certificate chain in PEM"},
+		{"an empty certificate", acmetest.Respond(acmetest.Certificate, 200, nil, nil), "is empty"},
+		{"a certificate without its chain", acmetest.Change(acmetest.Certificate, func(_ http.Header, b []byte) []byte {
+			_, rest := pem.Decode(b)
+			return bytes.TrimSuffix(b, rest)
+		}), "without its issuer"},
+		{"a certificate of 10 MiB", acmetest.Respond(acmetest.Certificate, 200, nil, bytes.Repeat([]byte("A"), 10<<20)), "more than 1048576 bytes"},
+		{"half a certificate", acmetest.Cut(acmetest.Certificate, 300), "certificate"},
+
+		{"an error that is null", problem(acmetest.NewOrder, 400, "null"), "no problem document"},
+		{"an error that is null, for an authorization", problem(acmetest.Authorization, 500, "null"), "no problem document"},
+		{"an error that is a list", problem(acmetest.Challenge, 403, "[1,2]"), "no problem document"},
+		{"an error that is a novel", problem(acmetest.NewOrder, 500, strings.Repeat("woe ", 50000)), "no problem document"},
+		{"an error that paints the terminal", problem(acmetest.NewOrder, 400, `{"type":"x","detail":"\u001b[2Jgone\nkeepkey: all is well"}`), `\x1b[2Jgone\nkeepkey`},
+		{"an error of 300 MiB", acmetest.Flood(acmetest.NewOrder, 500, 300<<20), "more than 1048576 bytes"},
+		{"an answer of 300 MiB", acmetest.Flood(acmetest.Authorization, 200, 300<<20), "more than 1048576 bytes"},
+		{"a directory of 300 MiB", acmetest.Flood(acmetest.Directory, 200, 300<<20), "more than 1048576 bytes"},
+		{"a directory that is null", acmetest.Respond(acmetest.Directory, 200, nil, []byte("null")), "directory"},
+		{"a directory without TLS", setJSON(acmetest.Directory, "newOrder", "http://127.0.0.1/order"), "HTTPS is required"},
+		{"an answer that stalls", acmetest.Stall(acmetest.Finalize), "did not answer within"},
+		{"an answer that is cut", acmetest.Cut(acmetest.Authorization, 20), "authorization"},
+		{"an answer that is lost", acmetest.Lose(acmetest.NewOrder), "new order"},
+		{"an answer that is not JSON", acmetest.Respond(acmetest.NewOrder, 201, nil, []byte("OK")), "unmarshal"},
+		{"an answer that is null", acmetest.Respond(acmetest.NewOrder, 201, nil, []byte("null")), "order"},
+
+		{"a signed request redirected elsewhere", acmetest.Redirect(acmetest.NewOrder, 307, "https://evil.example/order"), "redirects a signed request"},
+		{"a signed request redirected, permanently", acmetest.Redirect(acmetest.Finalize, 308, "/my-order/1"), "redirects a signed request"},
+		{"a directory redirected to another host", acmetest.Redirect(acmetest.Directory, 302, "https://evil.example/dir"), "another host"},
+
+		{"more authorizations than names", acmetest.ChangeJSON(acmetest.NewOrder, func(doc map[string]any) {
+			doc["authorizations"] = append(doc["authorizations"].([]any), "https://127.0.0.1/a", "https://127.0.0.1/b")
+		}), "3 authorizations for 1 names"},
+		{"no authorizations", setJSON(acmetest.NewOrder, "authorizations", []string{}), "0 authorizations for 1 names"},
+		{"an authorization for another name", acmetest.ChangeJSON(acmetest.Authorization, func(doc map[string]any) {
+			doc["identifier"] = map[string]string{"type": "dns", "value": "evil\x1b.example.com"}
+		}), `"evil\x1b.example.com", which nobody asked for`},
+		{"an authorization without challenges", setJSON(acmetest.Authorization, "challenges", nil), "offers no http-01 challenge"},
+		{"an authorization revoked", setJSON(acmetest.Authorization, "status", "revoked"), `is "revoked"`},
+		{"a token that is a path", acmetest.ChangeJSON(acmetest.Authorization, func(doc map[string]any) {
+			for _, ch := range doc["challenges"].([]any) {
+				ch.(map[string]any)["token"] = "../../../etc/passwd"
+			}
+		}), "for a challenge token"},
+		{"a challenge at no URL", acmetest.ChangeJSON(acmetest.Authorization, func(doc map[string]any) {
+			for _, ch := range doc["challenges"].([]any) {
+				ch.(map[string]any)["url"] = "file:///etc/passwd"
+			}
+		}), "for a URL"},
+		{"an order for other names", setJSON(acmetest.NewOrder, "identifiers", []map[string]string{{"type": "dns", "value": "evil.example.com"}}), "modified by the ACME server"},
+		{"an order of no known status", setJSON(acmetest.NewOrder, "status", "maybe"), "is no status of an order"},
+		{"an order that is finalized nowhere", setJSON(acmetest.NewOrder, "finalize", ""), "for a URL"},
+		{"an order that becomes invalid", acmetest.ChangeJSON(acmetest.Order, func(doc map[string]any) {
+			doc["status"], doc["error"] = "invalid", map[string]any{"type": "x", "detail": "we changed our mind"}
+		}), "we changed our mind"},
+		{"an order that vanishes", acmetest.Problem(acmetest.Order, 404, "malformed", "no such order", ""), "no such order"},
+		{"an order without a certificate", setJSON(acmetest.Order, "certificate", nil), "for a URL"},
+		{"a certificate at no URL", setJSON(acmetest.Order, "certificate", "ftp://127.0.0.1/x"), "for a URL"},
+
+		{"too many requests", acmetest.Problem(acmetest.NewOrder, 429, "rateLimited", "too many certificates", "7200"), "2h0m0s"},
+		{"too many requests, until a date", acmetest.Problem(acmetest.NewOrder, 429, "rateLimited", "too many", time.Now().Add(time.Hour).UTC().Format(http.TimeFormat)), "asks to wait"},
+		{"an absurd Retry-After", acmetest.Problem(acmetest.NewOrder, 503, "serverInternal", "down", "99999999999999999999"), "24h0m0s"},
+		{"a negative Retry-After", acmetest.Problem(acmetest.NewOrder, 503, "serverInternal", "down", "-5"), "down"},
+		{"a blocked key", acmetest.Problem(acmetest.Finalize, 400, "badPublicKey", "key is blocked", ""), "key is blocked"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, acmetest.Options{})
+			cert := w.cert("api", "api.example.com")
+			w.mustRenew(cert, apply.Options{})
+			w.requestTimeout = 300 * time.Millisecond
+			if strings.Contains(tt.name, "MiB") {
+				w.requestTimeout = 20 * time.Second
+			}
+			w.survives(cert, tt.fault, tt.want)
+		})
+	}
+}
+
+// survives renews while a fault is there, and checks that it did no harm.
+func (w *world) survives(cert config.Certificate, fault acmetest.Fault, want string) {
+	w.t.Helper()
+	before := w.snapshot(cert)
+	pin := pinset.OfCertificate(w.live(cert))
+	w.ca.Misbehave(fault)
+	rep := w.renew(cert, force)
+	if after := w.snapshot(cert); after != before {
+		w.t.Error("files of the lineage were touched")
+	}
+	switch {
+	case len(rep.Problems) != 1 || !strings.Contains(rep.Problems[0], want):
+		w.t.Errorf("problems %.600q, want one that says %q", rep.Problems, want)
+	case len(rep.Problems[0]) > 2000 || strings.ContainsAny(rep.Problems[0], "\x1b\n"):
+		w.t.Errorf("the problem is not fit to be shown: %.600q", rep.Problems[0])
+	case !strings.Contains(rep.Problems[0], "what is live stays"):
+		w.t.Errorf("the problem does not say what is still safe: %q", rep.Problems[0])
+	}
+	w.ca.Misbehave(nil)
+	w.requestTimeout = 20 * time.Second
+	if next := w.mustRenew(cert, force); pinset.OfCertificate(next) != pin {
+		w.t.Error("the pin changed after the CA was itself again")
+	}
+}
+
+func TestWrongCertificatesThatChainProperly(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, acmetest.Options{RSA: true})
+	stranger, err := keystore.GenerateKey(pinset.EC256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]struct {
+		otherKey bool
+		change   func(*x509.Certificate)
+		want     string
+	}{
+		"for another key":          {true, nil, "for another key"},
+		"for another name":         {false, func(c *x509.Certificate) { c.DNSNames = []string{"evil.example.com"} }, "other names"},
+		"for a name too many":      {false, func(c *x509.Certificate) { c.DNSNames = append(c.DNSNames, "evil.example.com") }, "other names"},
+		"expired":                  {false, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }, "expired"},
+		"not valid yet":            {false, func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Hour) }, "look at the clock"},
+		"a CA's":                   {false, func(c *x509.Certificate) { c.IsCA = true }, "is a CA's"},
+		"for clients, not servers": {false, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} }, "serverAuth"},
+	}
+	i := 0
+	for name, tt := range tests {
+		i++
+		// One CA for all: its faults are told apart by who asks, so one after the other.
+		t.Run(name, func(t *testing.T) {
+			cert := w.cert(fmt.Sprintf("api%d", i), fmt.Sprintf("api%d.example.com", i))
+			leaf := w.mustRenew(cert, apply.Options{})
+			pub := leaf.PublicKey
+			if tt.otherKey {
+				pub = stranger.Public()
+			}
+			chain, err := w.ca.Mint(pub, cert.Domains, tt.change)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.survives(cert, acmetest.Respond(acmetest.Certificate, 200, http.Header{"Content-Type": {"application/pem-certificate-chain"}}, chain), tt.want)
+		})
+	}
+	t.Run("two leaves", func(t *testing.T) {
+		cert := w.cert("two", "two.example.com")
+		leaf := w.mustRenew(cert, apply.Options{})
+		chain, err := w.ca.Mint(leaf.PublicKey, cert.Domains, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		block, _ := pem.Decode(chain)
+		w.survives(cert, acmetest.Respond(acmetest.Certificate, 200, nil, append(pem.EncodeToMemory(block), chain...)), "does not link up")
+	})
+	t.Run("the one that is live already", func(t *testing.T) {
+		cert := w.cert("again", "again.example.com")
+		leaf := w.mustRenew(cert, apply.Options{})
+		issuer, _, err := w.ca.Issuer()
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.survives(cert, acmetest.Respond(acmetest.Certificate, 200, nil, keystore.Chain{leaf, issuer}.PEM()), "there already")
+	})
+	t.Run("the good one that is minted is taken", func(t *testing.T) {
+		cert := w.cert("good", "good.example.com")
+		leaf := w.mustRenew(cert, apply.Options{})
+		chain, err := w.ca.Mint(leaf.PublicKey, cert.Domains, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.ca.Misbehave(acmetest.Respond(acmetest.Certificate, 200, nil, chain))
+		defer w.ca.Misbehave(nil)
+		next := w.mustRenew(cert, force)
+		if next.SerialNumber.Cmp(decodePEM(t, chain).SerialNumber) != 0 {
+			t.Error("not the minted one: the tests beside this one prove nothing")
+		}
+	})
+}
+
+func TestHugeAnswersDoNotBloatTheProcess(t *testing.T) {
+	// Not parallel: it looks at the process's memory.
+	w := newWorld(t, acmetest.Options{})
+	cert := w.cert("api", "api.example.com")
+	w.mustRenew(cert, apply.Options{})
+	w.ca.Misbehave(acmetest.Flood(acmetest.NewOrder, 500, 300<<20))
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	w.renew(cert, force)
+	runtime.ReadMemStats(&after)
+	// The server's own blocks are in this process too; a client that read the
+	// whole body would need hundreds of MiB.
+	if grown := (after.TotalAlloc - before.TotalAlloc) >> 20; grown > 64 {
+		t.Errorf("%d MiB were allocated", grown)
+	}
+}
+
+func TestAbsurdRenewalInformationIsIgnored(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string]string{
+		"empty":            ``,
+		"an empty object":  `{}`,
+		"null":             `null`,
+		"not JSON":         `<html>`,
+		"the year 1":       `{"suggestedWindow":{"start":"0001-01-01T00:00:00Z","end":"0001-01-02T00:00:00Z"}}`,
+		"the year 2999":    `{"suggestedWindow":{"start":"2999-01-01T00:00:00Z","end":"2999-01-02T00:00:00Z"}}`,
+		"end before start": acmetest.Window(time.Now().Add(-time.Hour), time.Now().Add(-2*time.Hour)),
+		"of no length":     acmetest.Window(time.Unix(1e9, 0), time.Unix(1e9, 0)),
+		"a novel":          `{"explanationURL":"` + strings.Repeat("https://", 1<<18) + `"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, acmetest.Options{})
+			cert := w.cert("api", "api.example.com")
+			live := w.mustRenew(cert, apply.Options{})
+			if err := w.ca.SetRenewalInfo(live, answer); err != nil {
+				t.Fatal(err)
+			}
+			w.offset = 7 * time.Hour
+			rep := w.renew(cert, apply.Options{})
+			if len(rep.Problems) > 0 || !rep.Did(plan.AskWindow) || rep.Did(plan.Obtain) {
+				t.Errorf("done %v, problems %q: want the question, and no renewal", rep.Done, rep.Problems)
+			}
+			w.offset = 61 * 24 * time.Hour
+			if rep := w.renew(cert, apply.Options{}); !rep.Did(plan.Obtain) {
+				t.Errorf("done %v, problems %q: the lifetime should have decided", rep.Done, rep.Problems)
+			}
+		})
+	}
+}
+
+// A crash, or a lost answer, after the certificate was issued must not cost
+// another of the CA's weekly five.
+func TestOrderIsGoneOnWithAfterItsAnswerWasLost(t *testing.T) {
+	t.Parallel()
+	for _, e := range []acmetest.Endpoint{acmetest.Finalize, acmetest.Order, acmetest.Certificate} {
+		t.Run(strings.Trim(string(e), "/"), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, acmetest.Options{})
+			cert := w.cert("api", "api.example.com")
+			w.mustRenew(cert, apply.Options{})
+			w.ca.Misbehave(acmetest.Lose(e))
+			if rep := w.renew(cert, force); len(rep.Problems) == 0 {
+				t.Fatal("a lost answer went unnoticed")
+			}
+			w.ca.Misbehave(nil)
+			w.ca.Requests()
+			w.mustRenew(cert, force)
+			for _, r := range w.ca.Requests() {
+				if strings.HasSuffix(r, string(acmetest.NewOrder)) {
+					t.Error("another order was made")
+				}
+			}
+		})
+	}
+}
+
+func TestOrderOnRecordThatIsGoneIsMadeAnew(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, acmetest.Options{})
+	cert := w.cert("api", "api.example.com")
+	first := w.mustRenew(cert, apply.Options{})
+	w.ca.Misbehave(acmetest.Lose(acmetest.Finalize))
+	w.renew(cert, force)
+	if err := w.ca.Restart(acmetest.Options{}); err != nil { // the CA forgets it all
+		t.Fatal(err)
+	}
+	w.ca.Misbehave(nil)
+	if second := w.mustRenew(cert, force); pinset.OfCertificate(first) != pinset.OfCertificate(second) {
+		t.Error("the pin changed")
+	}
+}
+
+func TestFailuresAreSpacedOutAndHonourRetryAfter(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, acmetest.Options{})
+	cert := w.cert("api", "api.example.com")
+	w.mustRenew(cert, apply.Options{})
+	w.offset = 61 * 24 * time.Hour // due
+	w.ca.Misbehave(acmetest.Problem(acmetest.NewOrder, 429, "rateLimited", "slow down", "7200"))
+	if rep := w.renew(cert, apply.Options{}); len(rep.Problems) == 0 {
+		t.Fatal("no problem")
+	}
+	w.ca.Requests()
+	w.offset += 119 * time.Minute
+	rep := w.renew(cert, apply.Options{})
+	if len(rep.Problems) != 1 || !strings.Contains(rep.Problems[0], "--force") {
+		t.Errorf("problems %q, want one that says when it is tried again", rep.Problems)
+	}
+	for _, r := range w.ca.Requests() {
+		if strings.HasSuffix(r, string(acmetest.NewOrder)) {
+			t.Error("the CA was asked before its Retry-After had passed")
+		}
+	}
+	w.ca.Misbehave(nil)
+	w.offset += 2 * time.Minute
+	w.mustRenew(cert, apply.Options{})
+}
+
+func TestPendingOrderIsPolledNoHarderThanTheCAAsks(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, acmetest.Options{RetryAfter: 1})
+	cert := w.cert("api", "api.example.com")
+	var polls atomic.Int64
+	w.ca.Misbehave(acmetest.Change(acmetest.Order, func(h http.Header, body []byte) []byte {
+		if polls.Add(1) == 1 {
+			var doc map[string]any
+			if json.Unmarshal(body, &doc) == nil {
+				doc["status"] = "processing"
+				body, _ = json.Marshal(doc)
+			}
+			h.Set("Retry-After", "1")
+		}
+		return body
+	}))
+	start := time.Now()
+	w.mustRenew(cert, apply.Options{})
+	if polls.Load() != 2 || time.Since(start) < time.Second {
+		t.Errorf("%d polls in %s, want two, a second apart", polls.Load(), time.Since(start))
+	}
+}
