@@ -1,0 +1,329 @@
+package cli_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"keepkey/internal/acmetest"
+	"keepkey/keystore"
+	"keepkey/pinset"
+)
+
+// host is a machine on which keepkey runs as a process of its own.
+type host struct {
+	t   *testing.T
+	dir string
+	ca  *acmetest.Server
+}
+
+func newHost(t *testing.T, certificates string) *host {
+	t.Helper()
+	ca, err := acmetest.Start(acmetest.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(ca.Close)
+	h := &host{t: t, dir: t.TempDir(), ca: ca}
+	config := strings.NewReplacer("$DIRECTORY", ca.Directory, "$HTTP", ca.HTTPAddr).Replace(baseConfig + certificates)
+	for name, data := range map[string][]byte{"ca.pem": ca.CAPEM, "config.yaml": []byte(config)} {
+		if err := os.WriteFile(filepath.Join(h.dir, name), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return h
+}
+
+func (h *host) command(args ...string) (*exec.Cmd, *bytes.Buffer) {
+	cmd := exec.Command("keepkey", append([]string{"--config", filepath.Join(h.dir, "config.yaml")}, args...)...)
+	out := new(bytes.Buffer)
+	cmd.Stdout, cmd.Stderr = out, out
+	return cmd, out
+}
+
+func (h *host) lineage(name string) string {
+	return filepath.Join(h.dir, "state", "lineages", name)
+}
+
+// livePin returns the pin that a server would present, after proving that what it
+// would read is a certificate with its key (I3). It is zero before anything is live.
+func (h *host) livePin(name string, domains ...string) pinset.Pin {
+	h.t.Helper()
+	live := filepath.Join(h.lineage(name), "live")
+	if _, err := os.Lstat(live); errors.Is(err, os.ErrNotExist) {
+		return pinset.Pin{}
+	}
+	chain, err := os.ReadFile(filepath.Join(live, "fullchain.pem"))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	keyPEM, err := os.ReadFile(filepath.Join(live, "privkey.pem"))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	combined, err := os.ReadFile(filepath.Join(live, "combined.pem"))
+	if err != nil || !bytes.Equal(combined, append(keyPEM, chain...)) {
+		h.t.Fatalf("combined.pem is not the key and the chain (%v)", err)
+	}
+	key, err := keystore.ParseKey(keyPEM)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	pin, err := pinset.Of(key.Public())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if _, err := keystore.CheckChain(chain, keystore.Want{Pin: pin, Domains: domains, Now: time.Now()}); err != nil {
+		h.t.Fatal(err)
+	}
+	return pin
+}
+
+// activePin returns the active key's pin in the state, zero when there is none yet.
+func (h *host) activePin(name string) pinset.Pin {
+	h.t.Helper()
+	data, err := os.ReadFile(filepath.Join(h.lineage(name), "state.json"))
+	if errors.Is(err, os.ErrNotExist) {
+		return pinset.Pin{}
+	}
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	var state struct {
+		Keys []struct {
+			Pin  pinset.Pin
+			Role string
+		}
+	}
+	if err := json.Unmarshal(data, &state); err != nil {
+		h.t.Fatal(err)
+	}
+	for _, k := range state.Keys {
+		if k.Role == "active" {
+			return k.Pin
+		}
+	}
+	return pinset.Pin{}
+}
+
+// TestKilledAtRandomMoments kills a run again and again. Whenever it happens, what
+// is live must be a certificate with its key, the active key must be the one it
+// always was, no key file may change or go, and one more run must succeed.
+func TestKilledAtRandomMoments(t *testing.T) {
+	t.Parallel()
+	kills := 240
+	if testing.Short() {
+		kills = 40
+	}
+	const certificates = `certificates:
+  - name: api
+    domains: [api.example.com]
+    channels:
+      - {name: app, format: json, lifetime: 30d, publish: [{file: pins.json}, {command: ["true"]}]}
+    deploy: [{command: ["true"]}]
+`
+	h := newHost(t, certificates)
+	seed := uint64(time.Now().UnixNano())
+	rng := rand.New(rand.NewPCG(seed, 0))
+	t.Logf("seed %d", seed)
+
+	// How long a whole run takes here, and then anywhere within.
+	other := newHost(t, certificates)
+	start := time.Now()
+	cmd, out := other.command("renew")
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	whole := time.Since(start)
+
+	var active pinset.Pin
+	keys := make(map[string]string)
+	killed, finished := 0, 0
+	for killed < kills {
+		if killed%60 == 0 && killed > 0 {
+			// From time to time the very first run is among those that are killed.
+			h = newHost(t, certificates)
+			active, keys = pinset.Pin{}, make(map[string]string)
+		}
+		cmd, out := h.command("renew", "--force")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error, 1)
+		go func() { done <- cmd.Wait() }()
+		select {
+		case <-time.After(time.Duration(rng.Int64N(int64(whole)))):
+			cmd.Process.Signal(syscall.SIGKILL)
+			<-done
+			killed++
+		case err := <-done:
+			if err != nil {
+				t.Fatalf("a run after %d kills: %v\n%s", killed, err, out)
+			}
+			finished++
+		}
+
+		pin := h.activePin("api")
+		switch {
+		case active.IsZero():
+			active = pin
+		case pin != active:
+			t.Fatalf("after %d kills the active key is another: %s, was %s", killed, pin, active)
+		}
+		if live := h.livePin("api", "api.example.com"); !live.IsZero() && live != active {
+			t.Fatalf("after %d kills the live key is not the active one: %s, want %s", killed, live, active)
+		}
+		h.sameKeys(keys)
+	}
+	t.Logf("%d runs killed within %s, %d finished", killed, whole, finished)
+
+	cmd, out = h.command("renew", "--force")
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("the run after all: %v\n%s", err, out)
+	}
+	if live := h.livePin("api", "api.example.com"); live != active {
+		t.Errorf("the run after all made %s live, want %s", live, active)
+	}
+	for _, dir := range []string{"", "keys", "certs"} {
+		entries, err := os.ReadDir(filepath.Join(h.lineage("api"), dir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			if strings.HasPrefix(e.Name(), ".tmp-") {
+				t.Errorf("%s was left behind", e.Name())
+			}
+		}
+	}
+}
+
+// sameKeys checks that every key file seen before is there with the same bytes,
+// and adds the new ones (I1, I2).
+func (h *host) sameKeys(seen map[string]string) {
+	h.t.Helper()
+	files, err := filepath.Glob(filepath.Join(h.lineage("api"), "keys", "*.pem"))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	now := make(map[string]string)
+	for _, f := range files {
+		data, err := os.ReadFile(f)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		now[f] = string(data)
+	}
+	for f, data := range seen {
+		if now[f] != data {
+			h.t.Fatalf("%s was changed or removed", f)
+		}
+	}
+	for f, data := range now {
+		seen[f] = data
+	}
+}
+
+// TestInterruptedRunEndsCleanly sends the signals that systemd and a person send,
+// while the CA does not answer.
+func TestInterruptedRunEndsCleanly(t *testing.T) {
+	t.Parallel()
+	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		t.Run(fmt.Sprint(sig), func(t *testing.T) {
+			t.Parallel()
+			h := newHost(t, "certificates: [{name: api, domains: [api.example.com]}]\n")
+			cmd, out := h.command("renew")
+			if err := cmd.Run(); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			before := h.livePin("api", "api.example.com")
+			h.ca.Requests()
+			h.ca.Misbehave(acmetest.Stall(acmetest.Finalize))
+			cmd, out = h.command("renew", "--force")
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			h.until(func(path string) bool { return strings.Contains(path, string(acmetest.Finalize)) })
+			start := time.Now()
+			if err := cmd.Process.Signal(sig); err != nil {
+				t.Fatal(err)
+			}
+			err := cmd.Wait()
+			var exit *exec.ExitError
+			if !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(out.String(), "interrupted") {
+				t.Errorf("%v, want exit status 1 and a word of the interruption\n%s", err, out)
+			}
+			if took := time.Since(start); took > 10*time.Second {
+				t.Errorf("it took %s to end", took)
+			}
+			h.ca.Misbehave(nil)
+			cmd, out = h.command("renew", "--force")
+			if err := cmd.Run(); err != nil {
+				t.Fatalf("the next run: %v\n%s", err, out)
+			}
+			if after := h.livePin("api", "api.example.com"); after != before {
+				t.Error("the pin changed")
+			}
+		})
+	}
+}
+
+// until waits for a request to the CA.
+func (h *host) until(is func(path string) bool) {
+	h.t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
+		for _, r := range h.ca.Requests() {
+			if is(r) {
+				return
+			}
+		}
+	}
+	h.t.Fatal("the CA was not asked in time")
+}
+
+// TestOneOfManyProcessesWorks starts many at once: none does harm, those that find
+// the lock taken say so and end with status 4.
+func TestOneOfManyProcessesWorks(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, "certificates: [{name: api, domains: [api.example.com]}]\n")
+	type run struct {
+		cmd *exec.Cmd
+		out *bytes.Buffer
+	}
+	var runs []run
+	for range 20 {
+		cmd, out := h.command("renew")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		runs = append(runs, run{cmd, out})
+	}
+	worked := 0
+	for _, r := range runs {
+		r.cmd.Wait() // its status is looked at below
+		switch status := r.cmd.ProcessState.ExitCode(); status {
+		case 0:
+			worked++
+		case 4:
+			if !strings.Contains(r.out.String(), "another keepkey") {
+				t.Errorf("status 4 without a word: %s", r.out)
+			}
+		default:
+			t.Errorf("status %d: %s", status, r.out)
+		}
+	}
+	if worked == 0 {
+		t.Error("none of them did the work")
+	}
+	if h.livePin("api", "api.example.com") != h.activePin("api") {
+		t.Error("what is live is not the active key's")
+	}
+}
