@@ -25,7 +25,7 @@ import (
 
 // world is a state directory and a CA.
 type world struct {
-	t     *testing.T
+	t     testing.TB
 	ca    *acmetest.Server
 	dir   string
 	store *keystore.Store
@@ -35,7 +35,7 @@ type world struct {
 	requestTimeout time.Duration
 }
 
-func newWorld(t *testing.T, o acmetest.Options) *world {
+func newWorld(t testing.TB, o acmetest.Options) *world {
 	t.Helper()
 	ca, err := acmetest.Start(o)
 	if err != nil {

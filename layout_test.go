@@ -1,0 +1,127 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// mayImport is the architecture: what each package may import of ours. A package
+// that is not in the table has no place yet; think before adding it.
+var mayImport = map[string][]string{
+	"keepkey":                   {"keepkey/cli"},
+	"keepkey/cli":               {"keepkey/acme", "keepkey/apply", "keepkey/config", "keepkey/keystore", "keepkey/pinset", "keepkey/plan"},
+	"keepkey/apply":             {"keepkey/acme", "keepkey/config", "keepkey/hooks", "keepkey/keystore", "keepkey/pinset", "keepkey/pinset/format", "keepkey/plan"},
+	"keepkey/plan":              {"keepkey/config", "keepkey/pinset"},
+	"keepkey/config":            {"keepkey/pinset"},
+	"keepkey/keystore":          {"keepkey/internal/durable", "keepkey/pinset"},
+	"keepkey/acme":              {},
+	"keepkey/hooks":             {"keepkey/internal/durable"},
+	"keepkey/pinset":            {},
+	"keepkey/pinset/format":     {"keepkey/pinset"},
+	"keepkey/internal/durable":  {},
+	"keepkey/internal/acmetest": {}, // for tests and the demo alone
+	"keepkey/demo":              {"keepkey/cli", "keepkey/internal/acmetest", "keepkey/pinset"},
+}
+
+// pure are the packages that decide, and so must not be able to act.
+var pure = []string{"keepkey/pinset", "keepkey/pinset/format", "keepkey/plan"}
+
+// notInThePure is what acting takes.
+var notInThePure = []string{"os", "net", "net/http", "os/exec", "syscall", "math/rand", "math/rand/v2", "log/slog"}
+
+// notShipped must not be in the binary, by itself or through anything else.
+var notShipped = []string{"testing", "github.com/letsencrypt/pebble/v2", "keepkey/internal/acmetest"}
+
+// importTesting are packages of others that import "testing" where they should not.
+// NS1's client does, for a mock that it ships beside its API; the import registers
+// no flags and runs nothing.
+var importTesting = []string{"gopkg.in/ns1/ns1-go.v2/rest"}
+
+type listed struct {
+	ImportPath string
+	Imports    []string
+}
+
+func list(t *testing.T, patterns ...string) []listed {
+	t.Helper()
+	out, err := exec.Command("go", append([]string{"list", "-json=ImportPath,Imports"}, patterns...)...).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return decode(t, out)
+}
+
+func decode(t *testing.T, out []byte) []listed {
+	t.Helper()
+	var packages []listed
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p listed
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			return packages
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		packages = append(packages, p)
+	}
+}
+
+func TestPackagesImportOnlyWhatTheLayoutAllows(t *testing.T) {
+	t.Parallel()
+	packages := list(t, "./...")
+	if len(packages) != len(mayImport) {
+		t.Errorf("%d packages, and the table has %d", len(packages), len(mayImport))
+	}
+	for _, p := range packages {
+		allowed, known := mayImport[p.ImportPath]
+		if !known {
+			t.Errorf("%s is not in the table", p.ImportPath)
+		}
+		for _, imported := range p.Imports {
+			if strings.HasPrefix(imported, "keepkey/") && !slices.Contains(allowed, imported) {
+				t.Errorf("%s imports %s", p.ImportPath, imported)
+			}
+			if slices.Contains(pure, p.ImportPath) && slices.Contains(notInThePure, imported) {
+				t.Errorf("%s is pure, and imports %s", p.ImportPath, imported)
+			}
+		}
+	}
+}
+
+func TestLegoIsVisibleInOnePackageOnly(t *testing.T) {
+	t.Parallel()
+	for _, p := range list(t, "./...") {
+		for _, imported := range p.Imports {
+			if strings.HasPrefix(imported, "github.com/go-acme/lego/") && p.ImportPath != "keepkey/acme" {
+				t.Errorf("%s imports %s", p.ImportPath, imported)
+			}
+		}
+	}
+}
+
+func TestNothingMadeForTestsIsShipped(t *testing.T) {
+	t.Parallel()
+	out, err := exec.Command("go", "list", "-deps", "-json=ImportPath,Imports", ".").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	packages := decode(t, out)
+	if len(packages) < 100 {
+		t.Fatalf("only %d packages were listed", len(packages))
+	}
+	for _, p := range packages {
+		for _, imported := range p.Imports {
+			for _, not := range notShipped {
+				same := imported == not || (not != "testing" && strings.HasPrefix(imported, not+"/"))
+				if same && !slices.Contains(importTesting, p.ImportPath) {
+					t.Errorf("the binary holds %s, through %s", imported, p.ImportPath)
+				}
+			}
+		}
+	}
+}
