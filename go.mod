@@ -5,7 +5,6 @@ go 1.26.0
 require (
 	github.com/go-acme/lego/v4 v4.35.2
 	github.com/gofrs/flock v0.13.1
-	github.com/letsencrypt/challtestsrv v1.4.2
 	github.com/letsencrypt/pebble/v2 v2.10.1
 	github.com/miekg/dns v1.1.73
 	github.com/rogpeppe/go-internal v1.16.0

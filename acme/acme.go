@@ -50,7 +50,7 @@ type Config struct {
 
 	Now    func() time.Time
 	Logger *slog.Logger
-	// RequestTimeout bounds one request; 0 for 30 seconds.
+	// RequestTimeout bounds one request; 0 for a minute.
 	RequestTimeout time.Duration
 }
 

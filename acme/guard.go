@@ -15,9 +15,10 @@ import (
 
 // Bounds on what a CA may do to us. None is near what a working CA needs.
 const (
-	maxBody        = 1 << 20          // bytes of a response
-	requestTimeout = 30 * time.Second // one request with its whole response
-	minRetryAfter  = time.Second      // clamp of Retry-After after an error
+	maxBody        = 1 << 20     // bytes of a response
+	requestTimeout = time.Minute // one request with its whole response
+	maxHeaders     = 1000        // URLs whose last headers are kept
+	minRetryAfter  = time.Second // clamp of Retry-After after an error
 	maxRetryAfter  = 24 * time.Hour
 	shownBody      = 200 // bytes of an unexpected body that an error quotes
 )
@@ -74,6 +75,9 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, fmt.Errorf("%s redirects a signed request to %.200q; not followed", req.URL, resp.Header.Get("Location"))
 	}
 	g.mu.Lock()
+	if len(g.headers) >= maxHeaders {
+		clear(g.headers) // what nobody took; a poll then falls back on our own interval
+	}
 	g.headers[req.URL.String()] = resp.Header
 	g.mu.Unlock()
 	return resp, nil

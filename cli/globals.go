@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
-	"golang.org/x/net/idna"
 
 	"keepkey/acme"
 	"keepkey/config"
@@ -147,15 +146,11 @@ func known(cfg *config.Config) string {
 	return strings.Join(names, ", ")
 }
 
-// canonical writes a domain as the configuration holds it.
+// canonical writes a domain as the configuration holds it. What is no domain is
+// left alone, and not found.
 func canonical(domain string) string {
-	domain = strings.TrimSuffix(strings.ToLower(domain), ".")
-	rest, wildcard := strings.CutPrefix(domain, "*.")
-	if ascii, err := idna.Lookup.ToASCII(rest); err == nil {
-		rest = ascii
+	if parsed, err := config.ParseDomain(domain); err == nil {
+		return parsed
 	}
-	if wildcard {
-		return "*." + rest
-	}
-	return rest
+	return domain
 }

@@ -292,7 +292,8 @@ func obtain(in Input) (Action, string) {
 		return Action{Kind: Obtain, At: in.Now, Reason: "it was asked for (--force)"}, ""
 	}
 	f := in.State.Failure
-	if f == nil || a.At.After(in.Now) || !f.Next.After(in.Now) {
+	if f == nil || a.At.After(in.Now) || !f.Next.After(in.Now) || f.Last.After(in.Now) {
+		// The last: a failure in the future was written while the clock was wrong.
 		return a, ""
 	}
 	a.At = f.Next
@@ -324,9 +325,9 @@ func renewal(in Input) (at time.Time, reason string, early bool) {
 		return in.Now, "an order is under way", in.State.Order.Early
 	}
 	at = ByLifetime(c.NotBefore, c.NotAfter)
-	reason = fmt.Sprintf("a third of its lifetime is left then (it expires at %s)", stamp(c.NotAfter))
+	reason = fmt.Sprintf("a third of its lifetime is left then, it expires at %s", stamp(c.NotAfter))
 	if shortLived(c) {
-		reason = fmt.Sprintf("half of its lifetime is left then (it expires at %s)", stamp(c.NotAfter))
+		reason = fmt.Sprintf("half of its lifetime is left then, it expires at %s", stamp(c.NotAfter))
 	}
 	w := in.State.Window
 	if w == nil || w.Serial != c.Serial || !w.sane(c) {

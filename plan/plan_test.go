@@ -175,6 +175,10 @@ func TestNext(t *testing.T) {
 			in.Now = t0.Add(70 * day)
 			in.State.Failure = &Failure{Count: 2, Last: t0, Next: in.Now}
 		}, "now: obtain\n"},
+		{"a failure in the future counts for nothing", func(in *Input) {
+			in.Now = t0.Add(70 * day)
+			in.State.Failure = &Failure{Count: 2, Last: t0.AddDate(50, 0, 0), Next: t0.AddDate(51, 0, 0)}
+		}, "now: obtain\n"},
 		{"an order under way is gone on with", func(in *Input) { in.State.Order = &Order{Pin: testPin(1)} }, "now: obtain\n"},
 
 		{"keys without a state are nobody's first run", func(in *Input) { in.State = nil }, "problem (blocks: true)\n"},
