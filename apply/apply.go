@@ -30,6 +30,9 @@ type Runner struct {
 	UserAgent string
 	// RequestTimeout bounds one request to a CA; 0 for package acme's own bound.
 	RequestTimeout time.Duration
+	// CheckTime is how long a server may take to serve what was deployed; 0 for
+	// fifteen seconds.
+	CheckTime time.Duration
 
 	mu      sync.Mutex
 	clients map[string]*clientOnce // by CA and account

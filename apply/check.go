@@ -24,9 +24,14 @@ const (
 
 // check connects to an address as a client does and looks at the key there.
 func (l *lineage) check(ctx context.Context, a plan.Action) error {
-	ctx, cancel := context.WithTimeout(ctx, checkTime)
+	limit := l.CheckTime
+	if limit == 0 {
+		limit = checkTime
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	want := l.state.Certificate.Pin
+	var last error
 	for {
 		got, err := servedPin(ctx, a.Target, l.config.Domains[0])
 		if err == nil && got == want {
@@ -35,9 +40,12 @@ func (l *lineage) check(ctx context.Context, a plan.Action) error {
 		if err == nil {
 			err = fmt.Errorf("it serves another key (pin %s) than the live one (pin %s)", got, want)
 		}
+		if last == nil || ctx.Err() == nil {
+			last = err // and not that the time was over during the last look
+		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("looking at what %s serves: %w; clients that pin may be locked out there: see that the server was reloaded, and reads %s", a.Target, err, l.store.LiveDir())
+			return fmt.Errorf("looking at what %s serves: %w; clients that pin may be locked out there: see that the server was reloaded, and reads %s", a.Target, last, l.store.LiveDir())
 		case <-time.After(checkPause):
 		}
 	}

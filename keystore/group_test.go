@@ -1,0 +1,88 @@
+package keystore
+
+import (
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+)
+
+// TestGroupReadsWhatIsLiveAndNothingElse tries, as a member of the group, to read
+// what there is. It takes root to become somebody else.
+func TestGroupReadsWhatIsLiveAndNothingElse(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("only root can become another user; continuous integration runs this as root")
+	}
+	group, err := user.LookupGroup("nogroup")
+	if err != nil {
+		t.Skip("there is no group nogroup")
+	}
+	gid, err := strconv.Atoi(group.Gid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Not t.TempDir, whose parents are closed to others.
+	dir, err := os.MkdirTemp("", "keepkey-group-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	state := filepath.Join(dir, "state")
+	// The group is configured only after the first run: the ways are opened then.
+	for _, name := range []string{"", "nogroup"} {
+		s, err := OpenLocked(state, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := s.Lineage("api")
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, _ := addVersion(t, l)
+		if err := l.Switch(n); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := l.SwapState("", []byte("{}")); name == "" && err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	asMember := func(name string, args ...string) error {
+		cmd := exec.Command(name, args...)
+		cmd.Dir = "/"
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: uint32(gid)}}
+		return cmd.Run()
+	}
+	live := filepath.Join(state, "lineages/api/live")
+	for _, name := range []string{"cert.pem", "chain.pem", "fullchain.pem", "privkey.pem", "combined.pem"} {
+		if err := asMember("cat", filepath.Join(live, name)); err != nil {
+			t.Errorf("a member can't read %s: %v", name, err)
+		}
+	}
+	keys, err := filepath.Glob(filepath.Join(state, "lineages/api/keys/*.pem"))
+	if err != nil || len(keys) == 0 {
+		t.Fatalf("%q, %v", keys, err)
+	}
+	for _, path := range append(keys, filepath.Join(state, "lineages/api/state.json"), filepath.Join(state, "lock")) {
+		if err := asMember("cat", path); err == nil {
+			t.Errorf("a member can read %s", path)
+		}
+	}
+	for _, dir := range []string{"accounts", "lineages/api/keys"} {
+		if err := asMember("ls", filepath.Join(state, dir)); err == nil {
+			t.Errorf("a member can list %s", dir)
+		}
+	}
+	if err := asMember("touch", filepath.Join(live, "x")); err == nil {
+		t.Error("a member can write")
+	}
+}
