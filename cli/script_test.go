@@ -81,7 +81,9 @@ func TestScripts(t *testing.T) {
 					return
 				}
 				ca.Misbehave(func(http.Handler) http.Handler {
-					return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "down for \x1b[31mmaintenance", http.StatusServiceUnavailable) })
+					return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+						http.Error(w, "down for \x1b[31mmaintenance", http.StatusServiceUnavailable)
+					})
 				})
 			},
 			// lock DIR: another keepkey is at work in the state directory.

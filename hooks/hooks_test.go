@@ -334,8 +334,10 @@ func TestWebhookFailuresAreExplained(t *testing.T) {
 		handler http.HandlerFunc
 		want    string
 	}{
-		"refused":       {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500); io.WriteString(w, "\x1b[31mno") }, "status 500"},
-		"redirect":      {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect) }, "status 307"},
+		"refused": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500); io.WriteString(w, "\x1b[31mno") }, "status 500"},
+		"redirect": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+		}, "status 307"},
 		"endless":       {func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(500); w.Write(make([]byte, 10<<20)) }, "status 500"},
 		"never answers": {func(w http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body); <-r.Context().Done() }, "no answer within"},
 	} {
