@@ -48,6 +48,7 @@ func TestDNS01(t *testing.T) {
 	}
 
 	t.Run("rfc2136 with a wildcard and its apex", func(t *testing.T) {
+		w := w.in(t)
 		cert := certWith("wild", "rfc2136", rfc2136, "resolvers", "*.wild.example.com", "wild.example.com")
 		w.mustRenew(cert, apply.Options{})
 		if n := w.ca.DNS.Updates(); n < 4 {
@@ -55,6 +56,7 @@ func TestDNS01(t *testing.T) {
 		}
 	})
 	t.Run("exec", func(t *testing.T) {
+		w := w.in(t)
 		cert := certWith("exec", "exec", exec, "none", "a.exec.example.com", "b.exec.example.com")
 		w.mustRenew(cert, apply.Options{})
 		log, err := os.ReadFile(updates)
@@ -75,6 +77,7 @@ func TestDNS01(t *testing.T) {
 		}
 	})
 	t.Run("wrong credentials are the provider's error", func(t *testing.T) {
+		w := w.in(t)
 		bad := w.write("bad.env", []byte("RFC2136_NAMESERVER="+w.ca.DNS.Addr+"\nRFC2136_POLLING_INTERVAL=0\n"))
 		rep := w.renew(certWith("bad", "rfc2136", bad, "none", "bad.example.com"), apply.Options{})
 		if len(rep.Problems) != 1 || rep.Did(plan.Obtain) || !strings.Contains(rep.Problems[0], "REFUSED") {
@@ -82,6 +85,7 @@ func TestDNS01(t *testing.T) {
 		}
 	})
 	t.Run("a file that everybody may read is refused", func(t *testing.T) {
+		w := w.in(t)
 		if err := os.Chmod(rfc2136, 0o644); err != nil {
 			t.Fatal(err)
 		}

@@ -167,6 +167,7 @@ func TestWrongCertificatesThatChainProperly(t *testing.T) {
 		i++
 		// One CA for all: its faults are told apart by who asks, so one after the other.
 		t.Run(name, func(t *testing.T) {
+			w := w.in(t)
 			cert := w.cert(fmt.Sprintf("api%d", i), fmt.Sprintf("api%d.example.com", i))
 			leaf := w.mustRenew(cert, apply.Options{})
 			pub := leaf.PublicKey
@@ -181,6 +182,7 @@ func TestWrongCertificatesThatChainProperly(t *testing.T) {
 		})
 	}
 	t.Run("two leaves", func(t *testing.T) {
+		w := w.in(t)
 		cert := w.cert("two", "two.example.com")
 		leaf := w.mustRenew(cert, apply.Options{})
 		chain, err := w.ca.Mint(leaf.PublicKey, cert.Domains, nil)
@@ -191,6 +193,7 @@ func TestWrongCertificatesThatChainProperly(t *testing.T) {
 		w.survives(cert, acmetest.Respond(acmetest.Certificate, 200, nil, append(pem.EncodeToMemory(block), chain...)), "does not link up")
 	})
 	t.Run("the one that is live already", func(t *testing.T) {
+		w := w.in(t)
 		cert := w.cert("again", "again.example.com")
 		leaf := w.mustRenew(cert, apply.Options{})
 		issuer, _, err := w.ca.Issuer()
@@ -200,6 +203,7 @@ func TestWrongCertificatesThatChainProperly(t *testing.T) {
 		w.survives(cert, acmetest.Respond(acmetest.Certificate, 200, nil, keystore.Chain{leaf, issuer}.PEM()), "there already")
 	})
 	t.Run("the good one that is minted is taken", func(t *testing.T) {
+		w := w.in(t)
 		cert := w.cert("good", "good.example.com")
 		leaf := w.mustRenew(cert, apply.Options{})
 		chain, err := w.ca.Mint(leaf.PublicKey, cert.Domains, nil)

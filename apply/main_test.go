@@ -52,6 +52,13 @@ func newWorld(t testing.TB, o acmetest.Options) *world {
 	return w
 }
 
+// in is the world as a subtest sees it.
+func (w *world) in(t *testing.T) *world {
+	c := *w
+	c.t = t
+	return &c
+}
+
 func (w *world) write(name string, data []byte) string {
 	w.t.Helper()
 	path := filepath.Join(w.dir, name)

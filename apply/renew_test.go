@@ -21,10 +21,10 @@ var force = apply.Options{Force: true}
 
 func TestThreeRenewalsKeepOnePinForEveryKeyType(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, acmetest.Options{})
 	for _, kt := range pinset.KeyTypes() {
 		t.Run(string(kt), func(t *testing.T) {
 			t.Parallel()
+			w := newWorld(t, acmetest.Options{})
 			cert := w.cert(string(kt), string(kt)+".example.com")
 			cert.KeyType = kt
 			first := w.mustRenew(cert, apply.Options{})
@@ -116,19 +116,19 @@ func TestRequestsForARenewal(t *testing.T) {
 
 func TestChallenges(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, acmetest.Options{})
-	webroot := filepath.Join(w.dir, "www")
-	if err := os.Mkdir(webroot, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	for name, ch := range map[string]config.Challenge{
-		"http-01":     {HTTP01: &config.HTTP01{Listen: w.ca.HTTPAddr}},
-		"tls-alpn-01": {TLSALPN01: &config.TLSALPN01{Listen: w.ca.TLSAddr}},
+	for name, challenge := range map[string]func(*acmetest.Server) config.Challenge{
+		"http-01": func(ca *acmetest.Server) config.Challenge {
+			return config.Challenge{HTTP01: &config.HTTP01{Listen: ca.HTTPAddr}}
+		},
+		"tls-alpn-01": func(ca *acmetest.Server) config.Challenge {
+			return config.Challenge{TLSALPN01: &config.TLSALPN01{Listen: ca.TLSAddr}}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			w := newWorld(t, acmetest.Options{})
 			cert := w.cert(name, name+".example.com", "second."+name+".example.com")
-			cert.Challenge = ch
+			cert.Challenge = challenge(w.ca)
 			w.mustRenew(cert, apply.Options{})
 			w.mustRenew(cert, force)
 		})

@@ -115,14 +115,18 @@ func (h *host) activePin(name string) pinset.Pin {
 	return pinset.Pin{}
 }
 
+// raceDetector says whether this test binary, which is also the keepkey that it
+// runs, was built with it.
+var raceDetector bool
+
 // TestKilledAtRandomMoments kills a run again and again. Whenever it happens, what
 // is live must be a certificate with its key, the active key must be the one it
 // always was, no key file may change or go, and one more run must succeed.
 func TestKilledAtRandomMoments(t *testing.T) {
 	t.Parallel()
 	kills := 240
-	if testing.Short() {
-		kills = 40
+	if raceDetector {
+		kills = 40 // the detector sees nothing of other processes, and makes each slow
 	}
 	const certificates = `certificates:
   - name: api

@@ -182,7 +182,8 @@ func (s *Server) Restart(o Options) error {
 	authority := ca.New(logger, store, "", keys, o.AlternateRoots, 1, profiles)
 	validation := va.New(logger, httpN, tlsN, false, s.DNS.Addr, store)
 	front := wfe.New(logger, store, validation, authority, []string{"ca.example"}, false, len(o.EAB) > 0, o.RetryAfter, o.RetryAfter)
-	s.pebble.Store(&pebble{acme: front.Handler(), management: front.ManagementHandler()})
+	watched := (&finalizations{store: store, reuse: o.AuthzReuse > 0}).watch(front.Handler())
+	s.pebble.Store(&pebble{acme: watched, management: front.ManagementHandler()})
 	return nil
 }
 
