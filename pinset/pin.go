@@ -49,8 +49,9 @@ func (p Pin) IsZero() bool { return p == Pin{} }
 // Parse reads a pin in base64. It accepts nothing but the 44 characters that
 // [Pin.String] writes.
 func Parse(s string) (Pin, error) {
-	b, err := base64.StdEncoding.Strict().DecodeString(s)
-	if err != nil || len(b) != sha256.Size {
+	b, err := base64.StdEncoding.DecodeString(s)
+	// The decoder passes over line ends and loose bits; the comparison does not.
+	if err != nil || len(b) != sha256.Size || base64.StdEncoding.EncodeToString(b) != s {
 		return Pin{}, fmt.Errorf("%q is not a pin: want base64 of a SHA-256 hash, 44 characters", s)
 	}
 	return Pin(b), nil
