@@ -33,6 +33,8 @@ type Runner struct {
 	// CheckTime is how long a server may take to serve what was deployed; 0 for
 	// fifteen seconds.
 	CheckTime time.Duration
+	// ObtainTime bounds obtaining one certificate; 0 for fifteen minutes.
+	ObtainTime time.Duration
 
 	mu      sync.Mutex
 	clients map[string]*clientOnce // by CA and account
@@ -104,7 +106,8 @@ func (r *Runner) Renew(ctx context.Context, cert config.Certificate, o Options) 
 		log.Debug("begin", "action", a.Kind, "reason", a.Reason, "channel", a.Channel)
 		if err := l.do(ctx, a); err != nil {
 			tried[a.ID()] = true
-			log.Error("failed", "action", a.Kind, "problem", err)
+			// For the record only: the caller reports the problem itself.
+			log.Info("failed", "action", a.Kind, "problem", err)
 			problem(err.Error())
 			if errors.Is(err, errCommit) {
 				return rep

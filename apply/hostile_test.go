@@ -296,6 +296,66 @@ func TestOrderIsGoneOnWithAfterItsAnswerWasLost(t *testing.T) {
 	}
 }
 
+func TestOrderThatIsStuckIsLeftAndGoneOnWithLater(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, acmetest.Options{})
+	cert := w.cert("api", "api.example.com")
+	w.mustRenew(cert, apply.Options{})
+	w.ca.Misbehave(acmetest.ChangeJSON(acmetest.Order, func(doc map[string]any) { doc["status"] = "processing" }))
+	before := w.snapshot(cert)
+	r := w.runner()
+	r.ObtainTime = 500 * time.Millisecond
+	rep := r.Renew(t.Context(), cert, force)
+	if len(rep.Problems) != 1 || !strings.Contains(rep.Problems[0], "did not finish within 500ms") {
+		t.Errorf("problems %q, want one that says how long it took", rep.Problems)
+	}
+	if w.snapshot(cert) != before {
+		t.Error("files of the lineage were touched")
+	}
+	if n := len(w.ca.Requests()); n > 60 {
+		t.Errorf("%d requests in half a second", n)
+	}
+	w.ca.Misbehave(nil)
+	w.mustRenew(cert, force)
+	for _, r := range w.ca.Requests() {
+		if strings.HasSuffix(r, string(acmetest.NewOrder)) {
+			t.Error("another order was made")
+		}
+	}
+}
+
+func TestCAThatIsDownForSixtyDays(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, acmetest.Options{})
+	cert := w.cert("api", "api.example.com")
+	pin := pinset.OfCertificate(w.mustRenew(cert, apply.Options{}))
+	w.ca.Misbehave(acmetest.Problem(acmetest.Directory, 503, "serverInternal", "down", ""))
+	before := w.snapshot(cert)
+	w.ca.Requests()
+	quarter := 6 * time.Hour // as a timer would
+	for range 4 * 85 {
+		w.offset += quarter
+		rep := w.renew(cert, apply.Options{})
+		due := w.offset > 61*24*time.Hour
+		if due && len(rep.Problems) != 1 {
+			t.Fatalf("after %s: problems %q, want one", w.offset, rep.Problems)
+		}
+	}
+	// A question about the window each six hours, and an attempt a day.
+	if n := len(w.ca.Requests()); n > 4*85+40 {
+		t.Errorf("%d requests in 85 days to a CA that is down", n)
+	}
+	if w.snapshot(cert) != before {
+		t.Error("files of the lineage were touched")
+	}
+	w.ca.Misbehave(nil)
+	w.offset += 24 * time.Hour
+	w.renew(cert, apply.Options{})
+	if got := pinset.OfCertificate(w.live(cert)); got != pin || w.snapshot(cert) == before {
+		t.Error("the certificate should have been renewed, with its key")
+	}
+}
+
 func TestOrderOnRecordThatIsGoneIsMadeAnew(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, acmetest.Options{})

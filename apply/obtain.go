@@ -29,7 +29,11 @@ const (
 // What is live is not touched. A failure is put on record, with the time of the
 // next attempt.
 func (l *lineage) obtain(ctx context.Context, a plan.Action) error {
-	limited, cancel := context.WithTimeoutCause(ctx, obtainTime, fmt.Errorf("the CA did not finish within %s", obtainTime))
+	limit := l.ObtainTime
+	if limit == 0 {
+		limit = obtainTime
+	}
+	limited, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the CA did not finish within %s; the next attempt goes on with the order", limit))
 	defer cancel()
 	err := l.obtainNow(limited, a)
 	if err == nil || errors.Is(err, errCommit) {

@@ -83,6 +83,10 @@ func runRenew(ctx context.Context, g *globals, o *renewOptions) error {
 		fmt.Fprintln(g.env.Stdout, printable(summary(certs[i], rep)))
 		for _, problem := range rep.Problems {
 			failed = true
+			if g.logFormat == "json" {
+				log.Error("problem", "certificate", rep.Name, "problem", problem)
+				continue
+			}
 			complain(g.env, rep.Name+": "+problem)
 		}
 	}
@@ -126,12 +130,19 @@ func summary(cert config.Certificate, rep apply.Report) string {
 		what = "renewed with the same key"
 	case rep.Did(plan.Obtain):
 		what = "first certificate obtained"
-	case len(rep.Problems) > 0:
-		what = "failed"
 	case len(rep.Done) > 0:
 		what = "brought up to date"
+	case len(rep.Problems) > 0:
+		what = "no change"
 	}
 	line := cert.Name + ": " + what
+	switch n := len(rep.Problems); n {
+	case 0:
+	case 1:
+		line += ", 1 problem"
+	default:
+		line += fmt.Sprintf(", %d problems", n)
+	}
 	if rep.State != nil && rep.State.Certificate != nil {
 		line += ", expires " + stamp(rep.State.Certificate.NotAfter)
 	}

@@ -2,11 +2,16 @@ package plan
 
 import "time"
 
+// maxFailureText bounds what the state remembers of a failure: an order for a
+// hundred names can fail in a hundred ways.
+const maxFailureText = 2000
+
 // RecordFailure notes that obtaining a certificate failed and says when to try
 // again: after 1, 10, 100 minutes and then daily, sooner when little is left of
 // what is live, and never before the CA's Retry-After has passed. jitter in [0, 1)
 // spreads the attempts of many hosts over a quarter more.
 func (s *State) RecordFailure(text string, now time.Time, retryAfter time.Duration, jitter float64) {
+	text = text[:min(len(text), maxFailureText)]
 	count := 1
 	if s.Failure != nil {
 		count = s.Failure.Count + 1
