@@ -24,9 +24,11 @@ import (
 	"net/http"
 	"net/url"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode"
 
 	"github.com/go-acme/lego/v4/acme"
 	"github.com/go-acme/lego/v4/acme/api"
@@ -262,8 +264,8 @@ func tidy(err error) error {
 		return unwrapURLError(err)
 	}
 	const shown = 300
-	if len(err.Error()) > shown {
-		return fmt.Errorf("%.*q", shown, err.Error())
+	if text := err.Error(); len(text) > shown || strings.ContainsFunc(text, unicode.IsControl) {
+		return fmt.Errorf("%.*q", shown, text)
 	}
 	return unwrapURLError(err)
 }

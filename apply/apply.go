@@ -38,6 +38,9 @@ type Runner struct {
 
 	mu      sync.Mutex
 	clients map[string]*clientOnce // by CA and account
+
+	accounts sync.Mutex // held while an account's key is looked for or made
+
 	solvers map[string]*acme.Solver
 }
 

@@ -63,6 +63,8 @@ func (r *Runner) connect(ctx context.Context, ca config.ACME, kid string) (*acme
 		}
 		cfg.EAB = &acme.EAB{KID: ca.EAB.KID, HMACKey: strings.TrimSpace(string(hmac))}
 	}
+	r.accounts.Lock()
+	defer r.accounts.Unlock()
 	account, err := r.Store.Account(ca.Directory, kid)
 	if err != nil {
 		return nil, err

@@ -52,11 +52,7 @@ type pinsJSON struct {
 }
 
 func runPins(c *cli.Context, g *globals, o *pinsOptions) error {
-	cfg, runner, err := openForReading(g)
-	if err != nil {
-		return err
-	}
-	certs, err := o.choose(cfg)
+	runner, certs, err := look(g, &o.selection)
 	if err != nil {
 		return err
 	}
@@ -67,30 +63,32 @@ func runPins(c *cli.Context, g *globals, o *pinsOptions) error {
 			return fmt.Errorf("%s: %w", cert.Name, err)
 		}
 		if state == nil || state.Pins() == nil {
-			return fmt.Errorf("%s: %w", cert.Name, errNothing)
+			return fmt.Errorf("%s: nothing is there yet: run keepkey renew first", cert.Name)
 		}
-		switch set := state.WantedPinSet(); {
-		case o.format != "" || o.channel != "":
-			doc, err := document(cert, state, set, o)
-			if err != nil {
-				return err
-			}
-			if _, err := g.env.Stdout.Write(doc); err != nil {
-				return err
-			}
-		case o.asJSON:
+		set := state.WantedPinSet()
+		if o.format == "" && o.channel == "" {
 			listing = append(listing, pinsJSON{Name: cert.Name, Domains: cert.Domains, Version: set.Version, Keys: state.Keys})
-		default:
-			fmt.Fprintln(g.env.Stdout, cert.Name)
-			for _, k := range state.Keys {
-				fmt.Fprintf(g.env.Stdout, "  %s  %-7s  %s\n", k.Pin, k.Type, k.Role)
-			}
+			continue
+		}
+		doc, err := document(cert, state, set, o)
+		if err != nil {
+			return err
+		}
+		if _, err := g.env.Stdout.Write(doc); err != nil {
+			return err
 		}
 	}
-	if o.asJSON {
-		return writeJSON(g.env.Stdout, listing)
+	if o.format != "" || o.channel != "" {
+		return nil
 	}
-	return nil
+	return show(g.env, listing, o.asJSON, printPins, func(pinsJSON) int { return 0 })
+}
+
+func printPins(env Env, p pinsJSON) {
+	fmt.Fprintln(env.Stdout, p.Name)
+	for _, k := range p.Keys {
+		fmt.Fprintf(env.Stdout, "  %s  %-7s  %s\n", k.Pin, k.Type, k.Role)
+	}
 }
 
 func document(cert config.Certificate, state *plan.State, set pinset.Set, o *pinsOptions) ([]byte, error) {

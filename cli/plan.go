@@ -2,9 +2,7 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -26,10 +24,6 @@ func planCommand(g *globals) *cli.Command {
 	}
 }
 
-func jsonFlag(dest *bool) cli.Flag {
-	return &cli.BoolFlag{Name: "json", Destination: dest, Usage: "print JSON (docs/json.md describes it)"}
-}
-
 // planJSON is one certificate of `plan --json`.
 type planJSON struct {
 	Name     string         `json:"name"`
@@ -38,37 +32,19 @@ type planJSON struct {
 }
 
 func runPlan(ctx context.Context, g *globals, s *selection, o apply.Options, asJSON bool) error {
-	cfg, runner, err := openForReading(g)
+	runner, certs, err := look(g, s)
 	if err != nil {
 		return err
 	}
-	certs, err := s.choose(cfg)
-	if err != nil {
-		return err
-	}
-	out := []planJSON{}
-	failed := false
+	plans := []planJSON{}
 	for _, cert := range certs {
 		_, p, err := runner.Plan(ctx, cert, o)
 		if err != nil {
 			p.Problems = []plan.Problem{{Text: err.Error(), Blocks: true}}
 		}
-		failed = failed || len(p.Problems) > 0
-		out = append(out, planJSON{Name: cert.Name, Actions: append([]plan.Action{}, p.Actions...), Problems: append([]plan.Problem{}, p.Problems...)})
+		plans = append(plans, planJSON{Name: cert.Name, Actions: append([]plan.Action{}, p.Actions...), Problems: append([]plan.Problem{}, p.Problems...)})
 	}
-	if asJSON {
-		if err := writeJSON(g.env.Stdout, out); err != nil {
-			return err
-		}
-	} else {
-		for _, p := range out {
-			printPlan(g.env, p)
-		}
-	}
-	if failed {
-		return reportedError{}
-	}
-	return nil
+	return show(g.env, plans, asJSON, printPlan, func(p planJSON) int { return len(p.Problems) })
 }
 
 func printPlan(env Env, p planJSON) {
@@ -106,12 +82,6 @@ func describe(a plan.Action) string {
 		return "obtain a certificate for the active key"
 	}
 	return string(a.Kind)
-}
-
-func writeJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
 }
 
 // stamp writes a time for people, always in UTC.

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 
@@ -151,22 +150,3 @@ func summary(cert config.Certificate, rep apply.Report) string {
 	}
 	return line
 }
-
-// openForReading opens the store without the lock.
-func openForReading(g *globals) (*config.Config, *apply.Runner, error) {
-	cfg, err := g.load()
-	if err != nil {
-		return nil, nil, err
-	}
-	log, err := g.logger(newProgress(g.env, 0))
-	if err != nil {
-		return nil, nil, err
-	}
-	store, err := keystore.Open(cfg.State)
-	if err != nil {
-		return nil, nil, err
-	}
-	return cfg, &apply.Runner{Store: store, Now: g.env.Now, Log: log}, nil
-}
-
-var errNothing = errors.New("nothing is there yet: run keepkey renew first")

@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,34 +41,15 @@ type statusJSON struct {
 }
 
 func runStatus(ctx context.Context, g *globals, s *selection, asJSON bool) error {
-	cfg, runner, err := openForReading(g)
+	runner, certs, err := look(g, s)
 	if err != nil {
 		return err
 	}
-	certs, err := s.choose(cfg)
-	if err != nil {
-		return err
-	}
-	out := []statusJSON{}
-	failed := false
+	all := []statusJSON{}
 	for _, cert := range certs {
-		st := statusOf(ctx, runner, cert)
-		failed = failed || len(st.Problems) > 0
-		out = append(out, st)
+		all = append(all, statusOf(ctx, runner, cert))
 	}
-	if asJSON {
-		if err := writeJSON(g.env.Stdout, out); err != nil {
-			return err
-		}
-	} else {
-		for _, st := range out {
-			printStatus(g.env, st)
-		}
-	}
-	if failed {
-		return reportedError{}
-	}
-	return nil
+	return show(g.env, all, asJSON, printStatus, func(st statusJSON) int { return len(st.Problems) })
 }
 
 func statusOf(ctx context.Context, runner *apply.Runner, cert config.Certificate) statusJSON {
@@ -108,7 +91,7 @@ func printStatus(env Env, st statusJSON) {
 	for _, k := range st.Keys {
 		row(string(k.Role), "%s %s", k.Type, k.Pin)
 	}
-	for _, name := range sortedNames(st.Channels) {
+	for _, name := range slices.Sorted(maps.Keys(st.Channels)) {
 		pub := st.Channels[name]
 		if pub.Confirmed.IsZero() {
 			row("channel", "%s: version %d of the pin set since %s, not confirmed", name, pub.Version, stamp(pub.Intended))

@@ -2,10 +2,8 @@ package cli
 
 import (
 	"fmt"
-	"maps"
 	"runtime"
 	"runtime/debug"
-	"slices"
 
 	"github.com/urfave/cli/v2"
 )
@@ -29,5 +27,3 @@ func version() string {
 	}
 	return info.Main.Version
 }
-
-func sortedNames[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

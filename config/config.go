@@ -134,6 +134,13 @@ func Load(path string) (*Config, error) {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
 	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	if info.Mode().Perm()&0o002 != 0 {
+		return nil, Errors{{File: abs, Text: fmt.Sprintf("everybody can write it (mode %04o), and it says which programs are run: run chmod o-w on it and look it through", info.Mode().Perm())}}
+	}
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)

@@ -257,6 +257,23 @@ func TestLoadNamesAMissingFile(t *testing.T) {
 	}
 }
 
+func TestFileThatEverybodyCanWriteIsRefused(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(path, []byte(minimal), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(path); err == nil || !strings.Contains(err.Error(), "chmod o-w") {
+		t.Errorf("error %v, want one that says what to do", err)
+	}
+}
+
 func TestRelativePathsCountFromTheFile(t *testing.T) {
 	t.Parallel()
 	cfg, err := Parse("/etc/keepkey/config.yaml", []byte(`state: state

@@ -183,6 +183,14 @@ func (p *Plan) refuse(in Input) (blocked bool) {
 		}
 		return false
 	}
+	stored := 0
+	if in.State.Certificate != nil {
+		stored = in.State.Certificate.Version
+	}
+	if in.Disk.Live > stored {
+		// The state is always written first.
+		return block("certificate version %d is live, but state.json knows of %d only: it must be from an old backup; restore the newest one; what is live stays", in.Disk.Live, stored)
+	}
 	if active := in.State.Active(); active != nil {
 		if err := in.Disk.KeyProblems[active.Pin]; err != nil {
 			return block("%v; what is live stays", err)

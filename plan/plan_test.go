@@ -199,6 +199,7 @@ func TestNext(t *testing.T) {
 			in.Now = t0.Add(80 * day)
 			in.Disk.KeyProblems = map[pinset.Pin]error{testPin(2): errors.New("gone")}
 		}, "problem (blocks: false)\nnow: obtain\n"},
+		{"a state from an old backup is not gone by", func(in *Input) { in.Disk.Live = 2 }, "problem (blocks: true)\n"},
 		{"a live that is not ours is not overwritten", func(in *Input) { in.Disk.LiveProblem = errors.New("a directory") }, "problem (blocks: true)\n"},
 	}
 	for _, tt := range tests {

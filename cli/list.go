@@ -1,0 +1,59 @@
+package cli
+
+import (
+	"encoding/json"
+
+	"github.com/urfave/cli/v2"
+
+	"keepkey/apply"
+	"keepkey/config"
+	"keepkey/keystore"
+)
+
+func jsonFlag(dest *bool) cli.Flag {
+	return &cli.BoolFlag{Name: "json", Destination: dest, Usage: "print JSON (docs/json.md describes it)"}
+}
+
+// look opens the store for reading, without the lock, and returns the selected
+// certificates.
+func look(g *globals, s *selection) (*apply.Runner, []config.Certificate, error) {
+	cfg, err := g.load()
+	if err != nil {
+		return nil, nil, err
+	}
+	certs, err := s.choose(cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	log, err := g.logger(newProgress(g.env, 0))
+	if err != nil {
+		return nil, nil, err
+	}
+	store, err := keystore.Open(cfg.State)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &apply.Runner{Store: store, Now: g.env.Now, Log: log}, certs, nil
+}
+
+// show prints a list as JSON or, each item with print, for people. With problems
+// among the items, which are printed with them, the exit status is 1.
+func show[T any](env Env, items []T, asJSON bool, print func(Env, T), problems func(T) int) error {
+	if asJSON {
+		e := json.NewEncoder(env.Stdout)
+		e.SetIndent("", "  ")
+		if err := e.Encode(items); err != nil {
+			return err
+		}
+	}
+	var failed error
+	for _, item := range items {
+		if !asJSON {
+			print(env, item)
+		}
+		if problems(item) > 0 {
+			failed = reportedError{}
+		}
+	}
+	return failed
+}
