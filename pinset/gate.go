@@ -1,0 +1,133 @@
+package pinset
+
+import (
+	"slices"
+	"time"
+)
+
+// Published is a pin set on a channel, with all that the ledger says of it.
+type Published struct {
+	Channel  string
+	Version  int
+	Pins     []Pin
+	Lifetime Lifetime // when it was published
+	Expires  time.Time
+	Intended time.Time
+
+	Confirmed time.Time // zero: it may be out, or not
+	Retired   bool
+	// Superseded is when a newer one was first confirmed on the channel; zero when
+	// none was.
+	Superseded time.Time
+}
+
+// Published returns every pin set on every channel, in the order in which they
+// were intended.
+func (l Ledger) Published() []Published {
+	var all []Published
+	for _, e := range l.entries {
+		if e.Kind == Intent {
+			all = append(all, Published{
+				Channel: e.Channel, Version: e.Version, Pins: e.Pins, Lifetime: *e.Lifetime, Expires: e.Expires, Intended: e.At,
+			})
+			continue
+		}
+		for i := range all {
+			p := &all[i]
+			switch {
+			case p.Channel != e.Channel:
+			case e.Kind == Retire && p.Version == e.Version:
+				p.Retired = true
+			case e.Kind == Confirm && p.Version == e.Version && p.Confirmed.IsZero():
+				p.Confirmed = e.At
+			case e.Kind == Confirm && p.Version < e.Version && p.Superseded.IsZero():
+				p.Superseded = e.At
+			}
+		}
+	}
+	return all
+}
+
+// Channel returns the newest pin set that was intended for a channel.
+func (l Ledger) Channel(name string) (Published, bool) {
+	all := l.Published()
+	for i := len(all) - 1; i >= 0; i-- {
+		if all[i].Channel == name {
+			return all[i], true
+		}
+	}
+	return Published{}, false
+}
+
+// until returns the last instant at which a client may still be enforcing the pin
+// set, or zero when nothing that is on record ends that. lifetime is the channel's
+// as configured now; the longer of the two counts, since a client has been told
+// the one and may be of the other kind.
+func (p Published) until(lifetime Lifetime) time.Time {
+	var end time.Time
+	if l := p.Lifetime.Longer(lifetime); !l.None && !p.Superseded.IsZero() {
+		end = p.Superseded.Add(l.Duration)
+	}
+	if !p.Expires.IsZero() && (end.IsZero() || p.Expires.Before(end)) {
+		end = p.Expires
+	}
+	return end
+}
+
+// Live reports whether a client may still be enforcing the pin set at t.
+func (p Published) Live(lifetime Lifetime, t time.Time) bool {
+	if p.Retired {
+		return false
+	}
+	end := p.until(lifetime)
+	return end.IsZero() || !t.After(end)
+}
+
+// Obstacle is a pin set that lacks a key and may still be enforced.
+type Obstacle struct {
+	Channel string `json:"channel"`
+	Version int    `json:"version"`
+	// Until is the last instant at which it may be enforced; zero when a newer
+	// pin set has to be confirmed first, or a person has to retire this one.
+	Until time.Time `json:"until,omitzero"`
+	// Retire says that only a person can end it: its clients have no lifetime.
+	Retire bool `json:"retire,omitempty"`
+}
+
+// Verdict is the gate's answer for a key at a time.
+type Verdict struct {
+	Open      bool       `json:"open"`
+	Obstacles []Obstacle `json:"obstacles,omitempty"`
+	// OpensAt is the first instant at which the gate opens by itself, should
+	// nothing more be published; zero when it does not.
+	OpensAt time.Time `json:"opens_at,omitzero"`
+}
+
+// Gate says whether a key may be served at t: whether its pin is in every pin set
+// that a client may still be enforcing then. lifetimes are the channels' as
+// configured now; a channel that is configured no more counts as the ledger has it.
+func (l Ledger) Gate(key Pin, lifetimes map[string]Lifetime, t time.Time) Verdict {
+	v := Verdict{Open: true}
+	byItself := true
+	for _, p := range l.Published() {
+		lifetime := lifetimes[p.Channel]
+		if slices.Contains(p.Pins, key) || !p.Live(lifetime, t) {
+			continue
+		}
+		end := p.until(lifetime)
+		v.Open = false
+		v.Obstacles = append(v.Obstacles, Obstacle{
+			Channel: p.Channel, Version: p.Version, Until: end,
+			Retire: end.IsZero() && p.Lifetime.Longer(lifetime).None,
+		})
+		if end.IsZero() {
+			byItself = false
+		} else if next := end.Add(1); next.After(v.OpensAt) {
+			v.OpensAt = next
+		}
+	}
+	if !byItself {
+		v.OpensAt = time.Time{}
+	}
+	return v
+}

@@ -1,0 +1,154 @@
+package pinset
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+)
+
+// written returns a ledger's lines and its head.
+func written(t testing.TB) ([]byte, Ledger) {
+	t.Helper()
+	var l Ledger
+	var data []byte
+	for _, e := range []Entry{
+		{At: t0, Kind: Intent, Channel: "app", Version: 1, Pins: keys("AB"), Lifetime: &Lifetime{Duration: 30 * day}},
+		{At: t0.Add(time.Second), Kind: Confirm, Channel: "app", Version: 1, By: ByKeepkey},
+		{At: t0.Add(day), Kind: Intent, Channel: "ios", Version: 1, Pins: keys("AB"), Lifetime: &Lifetime{None: true}, Expires: t0.Add(9 * day)},
+		{At: t0.Add(2 * day), Kind: Retire, Channel: "ios", Version: 1, By: ByPerson},
+	} {
+		next, line, err := l.Append(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, data = next, append(data, line...)
+	}
+	return data, l
+}
+
+func TestLedgerComesBackAsItWasWritten(t *testing.T) {
+	t.Parallel()
+	data, l := written(t)
+	got, torn, err := ParseLedger(data, l.Head())
+	if err != nil || torn || got.Head() != l.Head() || got.Size() != len(data) || len(got.Entries()) != 4 {
+		t.Errorf("%v, torn %v, head %v, want %v", err, torn, got.Head(), l.Head())
+	}
+	if empty, _, err := ParseLedger(nil, Ledger{}.Head()); err != nil || len(empty.Entries()) != 0 {
+		t.Errorf("an empty ledger: %v", err)
+	}
+}
+
+// Whichever byte is changed, it is noticed, and the line named is that one or the
+// next, whose hash no longer fits.
+func TestEveryChangedByteIsNoticed(t *testing.T) {
+	t.Parallel()
+	data, l := written(t)
+	for i := range data {
+		changed := bytes.Clone(data)
+		changed[i] ^= 1
+		_, _, err := ParseLedger(changed, l.Head())
+		var damage *LedgerError
+		if !errors.As(err, &damage) {
+			t.Fatalf("byte %d, %q for %q, went unnoticed (%v)", i, changed[i], data[i], err)
+		}
+		if line := 1 + bytes.Count(data[:i], []byte("\n")); damage.Line < line || damage.Line > line+1 {
+			t.Errorf("byte %d is in line %d, and the error says %v", i, line, err)
+		}
+	}
+}
+
+func TestMissingLinesAreNoticed(t *testing.T) {
+	t.Parallel()
+	data, l := written(t)
+	lines := bytes.SplitAfter(data, []byte("\n"))[:4]
+	for i := range lines {
+		cut := bytes.Join(append(append([][]byte{}, lines[:i]...), lines[i+1:]...), nil)
+		if _, _, err := ParseLedger(cut, l.Head()); err == nil {
+			t.Errorf("line %d is missing, and nobody noticed", i+1)
+		}
+	}
+	for size := range len(data) {
+		if _, _, err := ParseLedger(data[:size], l.Head()); err == nil {
+			t.Errorf("cut after %d of %d bytes, and nobody noticed", size, len(data))
+		}
+	}
+}
+
+// What a crash during the append of the last line leaves: all of it counts, or
+// nothing.
+func TestTornAppendIsNoDamage(t *testing.T) {
+	t.Parallel()
+	data, l := written(t)
+	last := bytes.LastIndexByte(data[:len(data)-1], '\n') + 1
+	before, _, err := ParseLedger(data[:last], Head{Entries: 3, Hash: l.Entries()[3].Previous})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for size := last; size <= len(data); size++ {
+		got, torn, err := ParseLedger(data[:size], before.Head())
+		switch {
+		case err != nil:
+			t.Errorf("%d of %d bytes: %v", size-last, len(data)-last, err)
+		case size == len(data) && got.Head() != l.Head():
+			t.Error("the whole line does not count")
+		case size < len(data) && (got.Head() != before.Head() || torn != (size > last)):
+			t.Errorf("%d of %d bytes: torn %v, %d entries", size-last, len(data)-last, torn, len(got.Entries()))
+		}
+	}
+	// Two lines more than the state knows are not left by a crash.
+	if _, _, err := ParseLedger(data, Head{Entries: 2, Hash: l.Entries()[2].Previous}); err == nil || !strings.Contains(err.Error(), "old backup") {
+		t.Errorf("two entries beyond the head: %v", err)
+	}
+}
+
+func TestEntriesThatMakeNoSenseAreRefused(t *testing.T) {
+	t.Parallel()
+	_, l := written(t)
+	thirty := &Lifetime{Duration: 30 * day}
+	for name, e := range map[string]Entry{
+		"one pin":                     {Kind: Intent, Channel: "app", Version: 2, Pins: keys("A"), Lifetime: thirty},
+		"no lifetime":                 {Kind: Intent, Channel: "app", Version: 2, Pins: keys("AB")},
+		"a version again":             {Kind: Intent, Channel: "app", Version: 1, Pins: keys("AB"), Lifetime: thirty},
+		"a version with other pins":   {Kind: Intent, Channel: "web", Version: 1, Pins: keys("BC"), Lifetime: thirty},
+		"no channel":                  {Kind: Intent, Version: 2, Pins: keys("AB"), Lifetime: thirty},
+		"confirming what never was":   {Kind: Confirm, Channel: "app", Version: 7, By: ByKeepkey},
+		"retiring on another channel": {Kind: Retire, Channel: "web", Version: 1, By: ByPerson},
+		"confirmed by nobody":         {Kind: Confirm, Channel: "app", Version: 1},
+		"a kind that nobody knows":    {Kind: "guess", Channel: "app", Version: 1},
+	} {
+		if _, _, err := l.Append(e); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+func TestClockThatWentBackShortensNothing(t *testing.T) {
+	t.Parallel()
+	_, l := written(t)
+	next, _, err := l.Append(Entry{At: t0.AddDate(-1, 0, 0), Kind: Confirm, Channel: "ios", Version: 1, By: ByPerson})
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries := next.Entries()
+	if got, want := entries[4].At, entries[3].At; !got.Equal(want) {
+		t.Errorf("the entry is of %s, want the time of the one before, %s", got, want)
+	}
+}
+
+func FuzzParseLedger(f *testing.F) {
+	data, l := written(f)
+	f.Add(data, l.Head().Entries, l.Head().Hash)
+	f.Add(data[:100], 0, Ledger{}.Head().Hash)
+	f.Fuzz(func(t *testing.T, data []byte, entries int, hash string) {
+		l, _, err := ParseLedger(data, Head{Entries: entries, Hash: hash})
+		if err != nil {
+			return
+		}
+		if l.Size() > len(data) || len(l.Entries()) < entries {
+			t.Errorf("%d bytes of %d, %d entries", l.Size(), len(data), len(l.Entries()))
+		}
+		l.Gate(key('A'), nil, t0) // must not panic
+	})
+}
