@@ -17,6 +17,7 @@ import (
 	"keepkey/acme"
 	"keepkey/config"
 	"keepkey/keystore"
+	"keepkey/pinset"
 	"keepkey/plan"
 )
 
@@ -85,19 +86,16 @@ func (r *Runner) Renew(ctx context.Context, cert config.Certificate, o Options) 
 			problem(err.Error())
 			return rep
 		}
-		now := r.Now()
-		p := plan.Next(plan.Input{
-			Config: cert, State: l.state, Disk: l.disk, Now: now,
-			Force: o.Force, NewLineage: o.NewLineage, Tried: tried,
-		})
+		in := l.input(o)
+		in.Tried = tried
+		p := plan.Next(in)
 		rep.State = l.state
 		for _, pr := range p.Problems {
 			problem(pr.Text)
 		}
-		a, due := p.Due(now)
+		a, due := p.Due(in.Now)
 		if !due {
-			later := plan.Next(plan.Input{Config: cert, State: l.state, Disk: l.disk, Now: now})
-			if next, ok := later.First(); ok {
+			if next, ok := plan.Next(l.input(Options{})).First(); ok {
 				rep.Next = &next
 			}
 			return rep
@@ -128,16 +126,14 @@ func (r *Runner) Renew(ctx context.Context, cert config.Certificate, o Options) 
 }
 
 // Plan looks at a lineage and says what would be done, now and later, without
-// doing anything.
-func (r *Runner) Plan(ctx context.Context, cert config.Certificate, o Options) (*plan.State, plan.Plan, error) {
+// doing anything. With the plan comes what it was computed from.
+func (r *Runner) Plan(ctx context.Context, cert config.Certificate, o Options) (plan.Input, plan.Plan, error) {
 	l, err := r.look(ctx, cert)
 	if err != nil {
-		return nil, plan.Plan{}, err
+		return plan.Input{}, plan.Plan{}, err
 	}
-	return l.state, plan.Forecast(plan.Input{
-		Config: cert, State: l.state, Disk: l.disk, Now: r.Now(),
-		Force: o.Force, NewLineage: o.NewLineage,
-	}), nil
+	in := l.input(o)
+	return in, plan.Forecast(in), nil
 }
 
 // lineage is one lineage as it was found on disk, for the time of one action.
@@ -147,8 +143,17 @@ type lineage struct {
 	store  *keystore.Lineage
 	state  *plan.State
 	rev    keystore.Revision
+	ledger pinset.Ledger
 	disk   plan.Disk
 	stored keystore.Chain // of the version that the state names, when it is sound
+}
+
+// input is what a plan is computed from.
+func (l *lineage) input(o Options) plan.Input {
+	return plan.Input{
+		Config: l.config, State: l.state, Ledger: l.ledger, Disk: l.disk, Now: l.Now(),
+		Force: o.Force, NewLineage: o.NewLineage,
+	}
 }
 
 // look reads all that a plan depends on.
@@ -177,6 +182,13 @@ func (r *Runner) look(ctx context.Context, cert config.Certificate) (*lineage, e
 		return nil, fmt.Errorf("the state of %s can't be used: state.json is %w; restore it from a backup; nothing was done, and what is live stays", cert.Name, err)
 	}
 	l.disk.Live, l.disk.LiveProblem = store.Live()
+	lines, err := store.Ledger()
+	if err == nil {
+		l.ledger, _, err = pinset.ParseLedger(lines, l.state.Ledger)
+	}
+	if err != nil {
+		l.disk.LedgerProblem = fmt.Errorf("%s: %w", store.LedgerPath(), err)
+	}
 	for _, k := range l.state.Keys {
 		if _, err := store.Key(k.Pin); err != nil {
 			if l.disk.KeyProblems == nil {
@@ -219,6 +231,34 @@ func (l *lineage) commit(change func(*plan.State)) error {
 	}
 	l.state, l.rev = next, rev
 	return nil
+}
+
+// record puts an entry into the ledger, and then, in one step with the change, its
+// end into the state. After a crash in between, the entry counts.
+func (l *lineage) record(e pinset.Entry, change func(*plan.State)) error {
+	if l.disk.LedgerProblem != nil {
+		return l.disk.LedgerProblem
+	}
+	if l.ledger.Head() != l.state.Ledger {
+		// The last entry was written before a crash. The state has to follow it first,
+		// or it would come to be two entries behind.
+		if err := l.commit(func(s *plan.State) { s.Ledger = l.ledger.Head() }); err != nil {
+			return err
+		}
+	}
+	e.At = l.Now()
+	next, line, err := l.ledger.Append(e)
+	if err != nil {
+		return err
+	}
+	if err := l.store.AppendLedger(l.ledger.Size(), line); err != nil {
+		return fmt.Errorf("%w: %w", errCommit, err)
+	}
+	l.ledger = next
+	return l.commit(func(s *plan.State) {
+		s.Ledger = next.Head()
+		change(s)
+	})
 }
 
 func (l *lineage) do(ctx context.Context, a plan.Action) error {

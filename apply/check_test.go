@@ -87,7 +87,7 @@ func TestFirstRunStopsWhereClientsMayKnowAnotherKey(t *testing.T) {
 	for name, change := range map[string]func(w *world, cert *config.Certificate){
 		"served already": func(_ *world, cert *config.Certificate) { cert.Check = []string{addr} },
 		"published already": func(w *world, cert *config.Certificate) {
-			cert.Channels = []config.Channel{{Name: "app", Format: "json", Lifetime: config.Lifetime{Duration: time.Hour},
+			cert.Channels = []config.Channel{{Name: "app", Format: "json", Lifetime: pinset.Lifetime{Duration: time.Hour},
 				Publish: []config.Hook{{File: w.write("pins.json", []byte("{}"))}}}}
 		},
 	} {

@@ -136,11 +136,11 @@ func (w *world) live(cert config.Certificate) *x509.Certificate {
 
 func (w *world) state(cert config.Certificate) *plan.State {
 	w.t.Helper()
-	state, _, err := w.runner().Plan(context.Background(), cert, apply.Options{})
-	if err != nil || state == nil {
+	in, _, err := w.runner().Plan(context.Background(), cert, apply.Options{})
+	if err != nil || in.State == nil {
 		w.t.Fatalf("state of %s: %v", cert.Name, err)
 	}
-	return state
+	return in.State
 }
 
 // snapshot describes all files of a lineage but its state: names, modes, times

@@ -24,24 +24,32 @@ func (l *lineage) publish(ctx context.Context, a plan.Action) error {
 	if err != nil {
 		return err
 	}
-	if pub, known := l.state.Channels[ch.Name]; !known || pub.Version != a.PinSet.Version {
-		err := l.commit(func(s *plan.State) {
-			s.PinSet = *a.PinSet
-			if s.Channels == nil {
-				s.Channels = make(map[string]plan.Publication)
-			}
-			s.Channels[ch.Name] = plan.Publication{Version: a.PinSet.Version, Intended: l.Now()}
-		})
-		if err != nil {
-			return err
+	begin := func(s *plan.State) {
+		if s.Channels == nil {
+			s.Channels = make(map[string]plan.Publication)
+		}
+		if s.Channels[ch.Name].Version != a.PinSet.Version {
+			s.Channels[ch.Name] = plan.Publication{Version: a.PinSet.Version}
 		}
 	}
+	newest, _ := l.ledger.Channel(ch.Name)
+	if newest.Version != a.PinSet.Version {
+		err = l.record(pinset.Entry{
+			Kind: pinset.Intent, Channel: ch.Name, Version: a.PinSet.Version, Pins: a.PinSet.Pins, Lifetime: &ch.Lifetime,
+		}, begin)
+	} else if l.state.Channels[ch.Name].Version != a.PinSet.Version {
+		err = l.commit(begin)
+	}
+	if err != nil {
+		return err
+	}
+	newest, _ = l.ledger.Channel(ch.Name)
 	event := l.event(hooks.Publish)
 	event.Channel, event.PinSetVersion = ch.Name, a.PinSet.Version
 	for _, p := range a.PinSet.Pins {
 		event.Pins = append(event.Pins, p.String())
 	}
-	doc, err := Document(l.config, ch, *a.PinSet, l.state.Channels[ch.Name].Intended)
+	doc, err := Document(l.config, ch, *a.PinSet, newest.Intended)
 	if err != nil {
 		return err
 	}
@@ -67,11 +75,12 @@ func (l *lineage) publish(ctx context.Context, a plan.Action) error {
 		return fmt.Errorf("version %d of the pin set is not out on channel %s; renewals go on, and the next run tries again: %w",
 			a.PinSet.Version, ch.Name, errors.Join(failed...))
 	}
-	return l.commit(func(s *plan.State) {
-		pub := s.Channels[ch.Name]
-		pub.Confirmed = l.Now()
-		s.Channels[ch.Name] = pub
-	})
+	if ch.Manual || !newest.Confirmed.IsZero() {
+		return nil
+	}
+	return l.record(pinset.Entry{
+		Kind: pinset.Confirm, Channel: ch.Name, Version: a.PinSet.Version, By: pinset.ByKeepkey,
+	}, func(*plan.State) {})
 }
 
 // Document writes a pin set for a channel, in the channel's format.

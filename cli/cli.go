@@ -128,23 +128,41 @@ func newApp(env Env) *cli.App {
 			return cli.ShowAppHelp(c)
 		},
 	}
-	for _, cmd := range []*cli.Command{
-		renewCommand(g), statusCommand(g), planCommand(g), pinsCommand(g), versionCommand(g),
-	} {
-		action := cmd.Action
-		cmd.Flags = append(cmd.Flags, g.flags()...)
-		cmd.HideHelpCommand = true
-		cmd.OnUsageError = onUsageError
-		cmd.Action = func(c *cli.Context) error {
-			if c.Args().Present() {
-				// Flags behind it would be dropped silently.
-				return usagef("%s takes no arguments, but there is %q", c.Command.Name, c.Args().First())
-			}
-			return action(c)
-		}
-		app.Commands = append(app.Commands, cmd)
+	app.Commands = []*cli.Command{
+		renewCommand(g), statusCommand(g), planCommand(g), pinsCommand(g),
+		channelCommand(g), ledgerCommand(g), versionCommand(g),
+	}
+	for _, cmd := range app.Commands {
+		g.prepare(cmd)
 	}
 	return app
+}
+
+// prepare gives a command, and those below it, what all commands have.
+func (g *globals) prepare(cmd *cli.Command) {
+	cmd.Flags = append(cmd.Flags, g.flags()...)
+	cmd.HideHelpCommand = true
+	cmd.OnUsageError = onUsageError
+	if len(cmd.Subcommands) > 0 {
+		for _, sub := range cmd.Subcommands {
+			g.prepare(sub)
+		}
+		cmd.Action = func(c *cli.Context) error {
+			if c.Args().Present() {
+				return usagef("there is no command %q under %s", c.Args().First(), cmd.Name)
+			}
+			return cli.ShowSubcommandHelp(c)
+		}
+		return
+	}
+	action := cmd.Action
+	cmd.Action = func(c *cli.Context) error {
+		if c.Args().Present() {
+			// Flags behind it would be dropped silently.
+			return usagef("%s takes no arguments, but there is %q", c.Command.Name, c.Args().First())
+		}
+		return action(c)
+	}
 }
 
 func onUsageError(_ *cli.Context, err error, _ bool) error { return usageError{err} }

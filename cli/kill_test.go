@@ -88,7 +88,8 @@ func (h *host) livePin(name string, domains ...string) pinset.Pin {
 	return pin
 }
 
-// activePin returns the active key's pin in the state, zero when there is none yet.
+// activePin returns the active key's pin in the state, zero when there is none yet,
+// after proving that the state and the ledger go together.
 func (h *host) activePin(name string) pinset.Pin {
 	h.t.Helper()
 	data, err := os.ReadFile(filepath.Join(h.lineage(name), "state.json"))
@@ -103,9 +104,17 @@ func (h *host) activePin(name string) pinset.Pin {
 			Pin  pinset.Pin
 			Role string
 		}
+		Ledger pinset.Head
 	}
 	if err := json.Unmarshal(data, &state); err != nil {
 		h.t.Fatal(err)
+	}
+	lines, err := os.ReadFile(filepath.Join(h.lineage(name), "ledger.jsonl"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		h.t.Fatal(err)
+	}
+	if _, _, err := pinset.ParseLedger(lines, state.Ledger); err != nil {
+		h.t.Fatalf("%v\n%s\n%s", err, lines, data)
 	}
 	for _, k := range state.Keys {
 		if k.Role == "active" {
@@ -121,7 +130,8 @@ var raceDetector bool
 
 // TestKilledAtRandomMoments kills a run again and again. Whenever it happens, what
 // is live must be a certificate with its key, the active key must be the one it
-// always was, no key file may change or go, and one more run must succeed.
+// always was, no key file may change or go, the ledger must be whole, and one more
+// run must succeed.
 func TestKilledAtRandomMoments(t *testing.T) {
 	t.Parallel()
 	kills := 240

@@ -58,19 +58,21 @@ func runPins(c *cli.Context, g *globals, o *pinsOptions) error {
 	}
 	listing := []pinsJSON{}
 	for _, cert := range certs {
-		state, _, err := runner.Plan(c.Context, cert, apply.Options{})
-		if err != nil {
+		in, _, err := runner.Plan(c.Context, cert, apply.Options{})
+		switch {
+		case err != nil:
 			return fmt.Errorf("%s: %w", cert.Name, err)
-		}
-		if state == nil || state.Pins() == nil {
+		case in.Disk.LedgerProblem != nil:
+			return fmt.Errorf("%s: %w", cert.Name, in.Disk.LedgerProblem)
+		case in.State == nil || in.State.Pins() == nil:
 			return fmt.Errorf("%s: nothing is there yet: run keepkey renew first", cert.Name)
 		}
-		set := state.WantedPinSet()
+		set := in.State.WantedPinSet(in.Ledger)
 		if o.format == "" && o.channel == "" {
-			listing = append(listing, pinsJSON{Name: cert.Name, Domains: cert.Domains, Version: set.Version, Keys: state.Keys})
+			listing = append(listing, pinsJSON{Name: cert.Name, Domains: cert.Domains, Version: set.Version, Keys: in.State.Keys})
 			continue
 		}
-		doc, err := document(cert, state, set, o)
+		doc, err := document(cert, in, set, o)
 		if err != nil {
 			return err
 		}
@@ -91,9 +93,9 @@ func printPins(env Env, p pinsJSON) {
 	}
 }
 
-func document(cert config.Certificate, state *plan.State, set pinset.Set, o *pinsOptions) ([]byte, error) {
+func document(cert config.Certificate, in plan.Input, set pinset.Set, o *pinsOptions) ([]byte, error) {
 	ch := config.Channel{Format: o.format}
-	published := state.Begun
+	published := in.State.Begun
 	if o.channel != "" {
 		i := slices.IndexFunc(cert.Channels, func(c config.Channel) bool { return c.Name == o.channel })
 		if i < 0 {
@@ -103,10 +105,9 @@ func document(cert config.Certificate, state *plan.State, set pinset.Set, o *pin
 		if o.format != "" {
 			ch.Format = o.format
 		}
-		if pub, ok := state.Channels[ch.Name]; ok && pub.Version == set.Version {
-			published = pub.Intended
-		} else {
-			published = time.Time{}
+		published = time.Time{}
+		if newest, ok := in.Ledger.Channel(ch.Name); ok && newest.Version == set.Version {
+			published = newest.Intended
 		}
 	}
 	return apply.Document(cert, ch, set, published)

@@ -12,6 +12,7 @@ import (
 
 	"keepkey/apply"
 	"keepkey/config"
+	"keepkey/pinset"
 	"keepkey/plan"
 )
 
@@ -30,14 +31,23 @@ func statusCommand(g *globals) *cli.Command {
 
 // statusJSON is one certificate of `status --json`.
 type statusJSON struct {
-	Name        string                      `json:"name"`
-	Domains     []string                    `json:"domains"`
-	Certificate *plan.Certificate           `json:"certificate"`
-	Keys        []plan.Key                  `json:"keys"`
-	PinSet      int                         `json:"pin_set_version"`
-	Channels    map[string]plan.Publication `json:"channels"`
-	Next        *plan.Action                `json:"next"`
-	Problems    []plan.Problem              `json:"problems"`
+	Name        string                 `json:"name"`
+	Domains     []string               `json:"domains"`
+	Certificate *plan.Certificate      `json:"certificate"`
+	Keys        []plan.Key             `json:"keys"`
+	Gate        *pinset.Verdict        `json:"gate"` // for the first backup key
+	Channels    map[string]channelJSON `json:"channels"`
+	Next        *plan.Action           `json:"next"`
+	Problems    []plan.Problem         `json:"problems"`
+}
+
+// channelJSON is the newest pin set of a channel, and the versions that clients
+// may still be enforcing.
+type channelJSON struct {
+	Version   int       `json:"version"`
+	Intended  time.Time `json:"intended"`
+	Confirmed time.Time `json:"confirmed,omitzero"`
+	Live      []int     `json:"live"`
 }
 
 func runStatus(ctx context.Context, g *globals, s *selection, asJSON bool) error {
@@ -55,9 +65,9 @@ func runStatus(ctx context.Context, g *globals, s *selection, asJSON bool) error
 func statusOf(ctx context.Context, runner *apply.Runner, cert config.Certificate) statusJSON {
 	st := statusJSON{
 		Name: cert.Name, Domains: cert.Domains,
-		Keys: []plan.Key{}, Channels: map[string]plan.Publication{}, Problems: []plan.Problem{},
+		Keys: []plan.Key{}, Channels: map[string]channelJSON{}, Problems: []plan.Problem{},
 	}
-	state, p, err := runner.Plan(ctx, cert, apply.Options{})
+	in, p, err := runner.Plan(ctx, cert, apply.Options{})
 	if err != nil {
 		st.Problems = append(st.Problems, plan.Problem{Text: err.Error(), Blocks: true})
 		return st
@@ -66,13 +76,22 @@ func statusOf(ctx context.Context, runner *apply.Runner, cert config.Certificate
 	if next, ok := p.First(); ok {
 		st.Next = &next
 	}
-	if state == nil {
+	if in.State == nil {
 		return st
 	}
-	st.Certificate, st.PinSet = state.Certificate, state.PinSet.Version
-	st.Keys = append(st.Keys, state.Keys...)
-	for name, pub := range state.Channels {
-		st.Channels[name] = pub
+	st.Certificate = in.State.Certificate
+	st.Keys = append(st.Keys, in.State.Keys...)
+	if backups := in.State.Backups(); len(backups) > 0 {
+		v := plan.Gate(in, backups[0].Pin)
+		st.Gate = &v
+	}
+	lifetimes := plan.Lifetimes(cert)
+	for _, pub := range in.Ledger.Published() { // the newest of each channel comes last
+		ch := channelJSON{Version: pub.Version, Intended: pub.Intended, Confirmed: pub.Confirmed, Live: st.Channels[pub.Channel].Live}
+		if pub.Live(lifetimes[pub.Channel], in.Now) {
+			ch.Live = append(ch.Live, pub.Version)
+		}
+		st.Channels[pub.Channel] = ch
 	}
 	return st
 }
@@ -99,6 +118,9 @@ func printStatus(env Env, st statusJSON) {
 			row("channel", "%s: version %d of the pin set, confirmed %s", name, pub.Version, stamp(pub.Confirmed))
 		}
 	}
+	if st.Gate != nil {
+		row("gate", "%s", tellGate(*st.Gate))
+	}
 	if st.Next != nil {
 		when := "now"
 		if st.Next.At.After(env.Now()) {
@@ -120,4 +142,32 @@ func left(d time.Duration) string {
 		return fmt.Sprintf("%d hours left", int(d.Hours()))
 	}
 	return fmt.Sprintf("%d days left", int(d.Hours()/24))
+}
+
+// tellGate says whether the first backup key could take over now.
+func tellGate(v pinset.Verdict) string {
+	if v.Open {
+		return "open for the first backup key: its pin is in every pin set that a client may be enforcing"
+	}
+	if len(v.Obstacles) == 0 {
+		return "closed for every key, since the ledger is not whole"
+	}
+	var why []string
+	for _, o := range v.Obstacles {
+		s := fmt.Sprintf("version %d on channel %s lacks it", o.Version, o.Channel)
+		switch {
+		case o.Retire:
+			s += " until a person retires it (keepkey channel retire)"
+		case o.Until.IsZero():
+			s += " until a newer one is confirmed"
+		default:
+			s += " and may be enforced until " + stamp(o.Until)
+		}
+		why = append(why, s)
+	}
+	text := "closed for the first backup key: " + strings.Join(why, "; ")
+	if !v.OpensAt.IsZero() {
+		text += "; it opens by itself after " + stamp(v.OpensAt)
+	}
+	return text
 }

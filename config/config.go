@@ -92,15 +92,10 @@ type Propagation struct {
 type Channel struct {
 	Name     string
 	Format   string
-	Lifetime Lifetime
-	Publish  []Hook
-}
-
-// Lifetime is how long a client goes on enforcing a pin set after a newer one is
-// out.
-type Lifetime struct {
-	None     bool          // there is no limit: pins compiled into an app
-	Duration time.Duration // otherwise
+	Lifetime pinset.Lifetime
+	// Manual says that a pin set is out only when a person says so.
+	Manual  bool
+	Publish []Hook
 }
 
 // Hook is somebody to tell. Exactly one of the first three is set.

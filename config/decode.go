@@ -366,6 +366,17 @@ func (d *decoder) channels(dest *[]Channel) func(*yaml.Node, string) {
 					lifetime = true
 					d.lifetime(&ch.Lifetime, n, path)
 				},
+				"confirm": func(n *yaml.Node, path string) {
+					var s string
+					if !d.textAt(&s, "automatic or manual", n, path) {
+						return
+					}
+					if s != "automatic" && s != "manual" {
+						d.errorf(n, path, "%.100q: want automatic or manual", s)
+						return
+					}
+					ch.Manual = s == "manual"
+				},
 				"publish": d.hooks(&ch.Publish, true),
 			})
 			if n.Kind != yaml.MappingNode {
@@ -389,22 +400,22 @@ func (d *decoder) channels(dest *[]Channel) func(*yaml.Node, string) {
 	}
 }
 
-func (d *decoder) lifetime(dest *Lifetime, n *yaml.Node, path string) {
+func (d *decoder) lifetime(dest *pinset.Lifetime, n *yaml.Node, path string) {
 	const want = "a duration such as 30d, or none"
 	var s string
 	if !d.textAt(&s, want, n, path) {
 		return
 	}
 	if s == "none" {
-		*dest = Lifetime{None: true}
+		*dest = pinset.Lifetime{None: true}
 		return
 	}
 	duration, err := ParseDuration(s)
-	if err != nil || duration <= 0 {
+	if err != nil || duration <= 0 || duration > 100*365*day {
 		d.errorf(n, path, "%.100q: want %s", s, want)
 		return
 	}
-	*dest = Lifetime{Duration: duration}
+	*dest = pinset.Lifetime{Duration: duration}
 }
 
 // hooks reads a list of hooks. Only a publication has something to write to a file.

@@ -82,6 +82,28 @@ func revisionOf(data []byte) Revision {
 
 func (l *Lineage) statePath() string { return filepath.Join(l.dir, "state.json") }
 
+// Ledger reads the lines of the lineage's ledger; there are none before the first
+// append.
+func (l *Lineage) Ledger() ([]byte, error) {
+	data, _, err := readBounded(l.LedgerPath(), maxLedger)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return data, err
+}
+
+// AppendLedger adds a line after the first size bytes, which are those that
+// count. When it returns an error, the line may be on disk or not.
+func (l *Lineage) AppendLedger(size int, line []byte) error {
+	if err := l.ensureDirs(); err != nil {
+		return err
+	}
+	return durable.Append(l.LedgerPath(), int64(size), line, durable.Access{Mode: 0o600})
+}
+
+// LedgerPath returns the ledger's path, for people.
+func (l *Lineage) LedgerPath() string { return filepath.Join(l.dir, "ledger.jsonl") }
+
 // ensureDirs makes the lineage's directories and clears what a killed process
 // left unfinished in them.
 func (l *Lineage) ensureDirs() error {

@@ -20,6 +20,7 @@
 //	<state>/lineages/<name>/certs/<n>/{cert,chain,fullchain,privkey,combined}.pem
 //	<state>/lineages/<name>/live -> certs/<n>
 //	<state>/lineages/<name>/state.json
+//	<state>/lineages/<name>/ledger.jsonl
 package keystore
 
 import (
@@ -211,12 +212,17 @@ func (s *Store) Lineage(name string) (*Lineage, error) {
 	return &Lineage{store: s, name: name, dir: filepath.Join(s.dir, "lineages", name)}, nil
 }
 
-// maxFile bounds every file that is read back: nothing keepkey writes comes near it.
-const maxFile = 1 << 20
+// Bounds of the files that are read back: nothing keepkey writes comes near them.
+const (
+	maxFile   = 1 << 20
+	maxLedger = 64 << 20
+)
 
 // readFile reads a regular file, bounded, without following a symbolic link in
 // its last element, and returns its mode with the content.
-func readFile(path string) ([]byte, fs.FileMode, error) {
+func readFile(path string) ([]byte, fs.FileMode, error) { return readBounded(path, maxFile) }
+
+func readBounded(path string, limit int64) ([]byte, fs.FileMode, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, 0, err
@@ -229,8 +235,8 @@ func readFile(path string) ([]byte, fs.FileMode, error) {
 	if !info.Mode().IsRegular() {
 		return nil, 0, fmt.Errorf("%s is not a regular file", path)
 	}
-	if info.Size() > maxFile {
-		return nil, 0, fmt.Errorf("%s is %d bytes long, more than the %d that keepkey ever writes", path, info.Size(), maxFile)
+	if info.Size() > limit {
+		return nil, 0, fmt.Errorf("%s is %d bytes long, more than the %d that keepkey ever writes", path, info.Size(), limit)
 	}
 	data := make([]byte, info.Size())
 	if _, err := io.ReadFull(f, data); err != nil {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"keepkey/config"
 	"keepkey/pinset"
 )
 
@@ -48,13 +49,13 @@ func (in *Input) succeed(a Action) {
 		binary.BigEndian.PutUint64(unknown[:], uint64(len(s.Keys)+1))
 		s.Keys = append(s.Keys, Key{Pin: unknown, Type: in.Config.KeyType, Role: a.Role, Created: in.Now})
 	case Publish:
-		s.PinSet = *a.PinSet
-		pub := Publication{Version: a.PinSet.Version, Intended: in.Now, Confirmed: in.Now}
+		pub := Publication{Version: a.PinSet.Version}
 		for _, ch := range in.Config.Channels {
 			if ch.Name == a.Channel {
 				for _, h := range ch.Publish {
 					pub.Done = append(pub.Done, HookID(h))
 				}
+				in.Ledger = published(in.Ledger, ch, *a.PinSet, in.Now)
 			}
 		}
 		if s.Channels == nil {
@@ -84,6 +85,26 @@ func (in *Input) succeed(a Action) {
 		w.Asked, w.AskAgain = in.Now, in.Now.Add(time.Hour)
 		s.Window = &w
 	}
+}
+
+// published returns the ledger as it will be when a pin set is out on a channel.
+func published(l pinset.Ledger, ch config.Channel, set pinset.Set, now time.Time) pinset.Ledger {
+	entries := []pinset.Entry{
+		{At: now, Kind: pinset.Intent, Channel: ch.Name, Version: set.Version, Pins: set.Pins, Lifetime: &ch.Lifetime},
+		{At: now, Kind: pinset.Confirm, Channel: ch.Name, Version: set.Version, By: pinset.ByKeepkey},
+	}
+	if newest, _ := l.Channel(ch.Name); newest.Version == set.Version {
+		entries = entries[1:]
+	}
+	if ch.Manual {
+		entries = entries[:len(entries)-1] // when a person will say so, nobody knows
+	}
+	for _, e := range entries {
+		if next, _, err := l.Append(e); err == nil {
+			l = next
+		}
+	}
+	return l
 }
 
 func (s *State) clone() *State {

@@ -29,6 +29,7 @@ import (
 type Input struct {
 	Config config.Certificate
 	State  *State // nil: there is none
+	Ledger pinset.Ledger
 	Disk   Disk
 	Now    time.Time
 
@@ -51,6 +52,8 @@ type Disk struct {
 	// StoredProblem says what is wrong with the stored version that the state
 	// names: without one it is complete, and its certificate and key match.
 	StoredProblem error
+	// LedgerProblem says where the ledger is damaged.
+	LedgerProblem error
 	// Elsewhere lists signs that clients know other keys for this lineage
 	// already. Looked for only while there is no state.
 	Elsewhere []string
@@ -149,6 +152,7 @@ func Next(in Input) Plan {
 	for _, a := range publications(in) {
 		add(a)
 	}
+	p.Problems = append(p.Problems, ledgerProblems(in)...)
 	for _, a := range servings(in) {
 		add(a)
 	}
@@ -217,26 +221,67 @@ func missingKey(in Input) *Action {
 
 // publications returns what channels lack of the wanted pin set.
 func publications(in Input) []Action {
+	if in.Disk.LedgerProblem != nil {
+		return nil // an intent could not be put on record
+	}
 	var actions []Action
-	want := in.State.WantedPinSet()
+	want := in.State.WantedPinSet(in.Ledger)
 	for _, ch := range in.Config.Channels {
-		pub, known := in.State.Channels[ch.Name]
+		newest, known := in.Ledger.Channel(ch.Name)
+		progress := in.State.Channels[ch.Name]
+		outstanding := progress.Version != want.Version || len(Outstanding(ch.Publish, progress.Done)) > 0
 		reason := ""
 		switch {
 		case !known:
 			reason = "the channel never had a pin set"
-		case pub.Version != want.Version:
-			reason = fmt.Sprintf("the channel has version %d of the pin set", pub.Version)
-		case pub.Confirmed.IsZero():
-			reason = fmt.Sprintf("publishing version %d has not succeeded yet", pub.Version)
-		case len(Outstanding(ch.Publish, pub.Done)) > 0:
+		case newest.Version != want.Version:
+			reason = fmt.Sprintf("the channel has version %d of the pin set", newest.Version)
+		case outstanding && !newest.Confirmed.IsZero():
 			reason = "a publish hook was added"
+		case outstanding, newest.Confirmed.IsZero() && !ch.Manual:
+			reason = fmt.Sprintf("publishing version %d has not succeeded yet", newest.Version)
 		default:
 			continue
 		}
 		actions = append(actions, Action{Kind: Publish, Channel: ch.Name, PinSet: &want, Reason: reason})
 	}
 	return actions
+}
+
+// Lifetimes returns the channels' lifetimes as configured, as the gate wants them.
+func Lifetimes(cert config.Certificate) map[string]pinset.Lifetime {
+	lifetimes := make(map[string]pinset.Lifetime)
+	for _, ch := range cert.Channels {
+		lifetimes[ch.Name] = ch.Lifetime
+	}
+	return lifetimes
+}
+
+// Gate says whether a key may be served now. A ledger that is damaged, or lacks
+// what the state knows of, keeps it closed.
+func Gate(in Input, key pinset.Pin) pinset.Verdict {
+	if in.Disk.LedgerProblem != nil {
+		return pinset.Verdict{}
+	}
+	return in.Ledger.Gate(key, Lifetimes(in.Config), in.Now)
+}
+
+// ledgerProblems finds what keeps the ledger from being the whole truth.
+func ledgerProblems(in Input) []Problem {
+	if err := in.Disk.LedgerProblem; err != nil {
+		return []Problem{{Text: fmt.Sprintf("%v; renewals go on, but nothing is published and no key may be switched to until it is whole: restore it from a backup, and see keepkey ledger verify", err)}}
+	}
+	var problems []Problem
+	configured := Lifetimes(in.Config)
+	for _, p := range in.Ledger.Published() {
+		if _, ok := configured[p.Channel]; ok || !p.Live(pinset.Lifetime{}, in.Now) {
+			continue
+		}
+		problems = append(problems, Problem{Text: fmt.Sprintf(
+			"channel %s is not configured any more, but clients may still be enforcing version %d of its pin set: put it back, or if none does: keepkey channel retire --name %s --channel %s --version %d",
+			p.Channel, p.Version, in.Config.Name, p.Channel, p.Version)})
+	}
+	return problems
 }
 
 // servings returns what stands between the stored certificate and the clients.

@@ -45,11 +45,26 @@ func settled() Input {
 		Deployed: []string{HookID(cfg.Deploy[0])}, Checked: cfg.Check,
 	}
 	s.Window = &Window{Serial: "5e", Asked: t0, AskAgain: t0.Add(1000 * day)}
-	s.PinSet = pinset.Set{Version: 1, Pins: s.Pins()}
-	s.Channels = map[string]Publication{"app": {
-		Version: 1, Intended: t0, Confirmed: t0, Done: []string{HookID(cfg.Channels[0].Publish[0])},
-	}}
-	return Input{Config: cfg, State: s, Now: t0.Add(day), Disk: Disk{Keys: []pinset.Pin{testPin(1), testPin(2)}, Live: 1}}
+	s.Channels = map[string]Publication{"app": {Version: 1, Done: []string{HookID(cfg.Channels[0].Publish[0])}}}
+	ledger := intended("app", 1, s.Pins())
+	ledger = appended(ledger, pinset.Entry{At: t0, Kind: pinset.Confirm, Channel: "app", Version: 1, By: pinset.ByKeepkey})
+	s.Ledger = ledger.Head()
+	return Input{Config: cfg, State: s, Ledger: ledger, Now: t0.Add(day), Disk: Disk{Keys: []pinset.Pin{testPin(1), testPin(2)}, Live: 1}}
+}
+
+// intended is a ledger with one publication that was not confirmed.
+func intended(channel string, version int, pins []pinset.Pin) pinset.Ledger {
+	return appended(pinset.Ledger{}, pinset.Entry{
+		At: t0, Kind: pinset.Intent, Channel: channel, Version: version, Pins: pins, Lifetime: &pinset.Lifetime{Duration: 30 * day},
+	})
+}
+
+func appended(l pinset.Ledger, e pinset.Entry) pinset.Ledger {
+	l, _, err := l.Append(e)
+	if err != nil {
+		panic(err)
+	}
+	return l
 }
 
 // lines writes a plan as a person would tell it.
@@ -87,7 +102,7 @@ func TestNext(t *testing.T) {
 		want   string
 	}{
 		{"a settled lineage waits for a third of its lifetime", func(*Input) {}, nothingDue},
-		{"a new lineage begins", func(in *Input) { in.State, in.Disk = nil, Disk{} }, "now: begin\n"},
+		{"a new lineage begins", func(in *Input) { in.State, in.Disk, in.Ledger = nil, Disk{}, pinset.Ledger{} }, "now: begin\n"},
 		{"the active key comes first", func(in *Input) { in.State = Begin("api", t0); in.Disk = Disk{} }, "now: generate key active\n"},
 		{"and then the backup, before anything leaves the machine", func(in *Input) {
 			s := Begin("api", t0)
@@ -97,7 +112,7 @@ func TestNext(t *testing.T) {
 		{"the pin set is published before the first certificate", func(in *Input) {
 			s := Begin("api", t0)
 			s.Keys = in.State.Keys
-			in.State, in.Disk = s, Disk{}
+			in.State, in.Disk, in.Ledger = s, Disk{}, pinset.Ledger{}
 		}, "now: publish app v1\nnow: obtain\n"},
 		{"a further backup is generated and published, and stops nothing", func(in *Input) { in.Config.Backups = 2 },
 			"now: generate key backup\n" + nothingDue},
@@ -105,8 +120,29 @@ func TestNext(t *testing.T) {
 			in.State.Keys = append(in.State.Keys, Key{Pin: testPin(3), Type: pinset.EC256, Role: Backup})
 		}, "now: publish app v2\n" + nothingDue},
 		{"an unconfirmed publication is tried again under its version", func(in *Input) {
-			in.State.Channels = map[string]Publication{"app": {Version: 1, Intended: t0}}
+			in.Ledger = intended("app", 1, in.State.Pins())
+			in.State.Channels = map[string]Publication{"app": {Version: 1}}
 		}, "now: publish app v1\n" + nothingDue},
+		{"one that waits for a person's word is not", func(in *Input) {
+			in.Ledger = intended("app", 1, in.State.Pins())
+			in.Config.Channels[0].Manual = true
+		}, nothingDue},
+		{"an intent that the state has not followed is gone on with", func(in *Input) {
+			in.Ledger = intended("app", 1, in.State.Pins())
+			in.State.Channels = nil
+		}, "now: publish app v1\n" + nothingDue},
+		{"a damaged ledger stops publications, and not renewals", func(in *Input) {
+			in.Now = t0.Add(80 * day)
+			in.State.Channels, in.Ledger = nil, pinset.Ledger{}
+			in.Disk.LedgerProblem = errors.New("line 1 of the ledger is missing")
+		}, "problem (blocks: false)\nnow: obtain\n"},
+		{"a channel that was removed while clients hold its pins is missed", func(in *Input) {
+			in.Config.Channels = nil
+		}, "problem (blocks: false)\n" + nothingDue},
+		{"but not once they are retired", func(in *Input) {
+			in.Config.Channels = nil
+			in.Ledger = appended(in.Ledger, pinset.Entry{At: t0, Kind: pinset.Retire, Channel: "app", Version: 1, By: pinset.ByPerson})
+		}, nothingDue},
 		{"a new channel gets the pin set that the others have", func(in *Input) {
 			in.Config.Channels = append(in.Config.Channels, config.Channel{Name: "web", Format: "json", Publish: []config.Hook{{File: "/b"}}})
 		}, "now: publish web v1\n" + nothingDue},
@@ -114,12 +150,12 @@ func TestNext(t *testing.T) {
 			in.Config.Channels[0].Publish = append(in.Config.Channels[0].Publish, config.Hook{File: "/c"})
 		}, "now: publish app v1\n" + nothingDue},
 		{"what this run tried is not offered again", func(in *Input) {
-			in.State.Channels = nil
+			in.Ledger = pinset.Ledger{}
 			in.Tried = map[string]bool{Action{Kind: Publish, Channel: "app"}.ID(): true}
 		}, nothingDue},
 		{"a failed publication does not hold up a renewal", func(in *Input) {
 			in.Now = t0.Add(80 * day)
-			in.State.Channels = nil
+			in.Ledger = pinset.Ledger{}
 			in.Tried = map[string]bool{Action{Kind: Publish, Channel: "app"}.ID(): true}
 		}, "now: obtain\n"},
 		{"a stored version becomes live", func(in *Input) { in.State.Certificate.Version = 2 }, "now: install\n" + nothingDue},
@@ -314,9 +350,8 @@ func TestParseStateRefusesWhatMakesNoSense(t *testing.T) {
 		"a role nobody knows":           func(s *State) { s.Keys[1].Role = "spare" },
 		"a certificate for another key": func(s *State) { s.Certificate.Pin = testPin(9) },
 		"an order for another key":      func(s *State) { s.Order = &Order{Pin: testPin(2)} },
-		"a channel ahead of the pin set": func(s *State) {
-			s.Channels["app"] = Publication{Version: 7}
-		},
+		"a channel without a version":   func(s *State) { s.Channels["app"] = Publication{} },
+		"no word of the ledger":         func(s *State) { s.Ledger = pinset.Head{} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -356,7 +391,7 @@ func TestForecast(t *testing.T) {
 		change func(*Input)
 		want   []Kind
 	}{
-		{"a first run", func(in *Input) { in.State, in.Disk = nil, Disk{} },
+		{"a first run", func(in *Input) { in.State, in.Disk, in.Ledger = nil, Disk{}, pinset.Ledger{} },
 			[]Kind{BeginLineage, GenerateKey, GenerateKey, Publish, Obtain, Install, Deploy, Check}},
 		{"a forced renewal, and the one after", func(in *Input) { in.Force = true },
 			[]Kind{Obtain, Install, Deploy, Check, Obtain}},
@@ -398,7 +433,7 @@ func TestForecastEnds(t *testing.T) {
 		in.Force = rapid.Bool().Draw(t, "force")
 		in.Config.Backups = rapid.IntRange(1, 5).Draw(t, "backups")
 		if rapid.Bool().Draw(t, "fresh") {
-			in.State, in.Disk = nil, Disk{}
+			in.State, in.Disk, in.Ledger = nil, Disk{}, pinset.Ledger{}
 		}
 		if n := len(Forecast(in).Actions); n > 50 {
 			t.Fatalf("%d actions", n)

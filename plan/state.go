@@ -44,8 +44,9 @@ type State struct {
 	// Failure is set while obtaining a certificate fails.
 	Failure *Failure `json:"failure,omitempty"`
 
-	// PinSet is the newest that was given to any channel.
-	PinSet   pinset.Set             `json:"pin_set"`
+	// Ledger names the last entry of the ledger that counts.
+	Ledger pinset.Head `json:"ledger"`
+	// Channels says how far the newest publication on each channel is.
 	Channels map[string]Publication `json:"channels,omitempty"`
 }
 
@@ -107,18 +108,16 @@ type Failure struct {
 	Error string    `json:"error"`
 }
 
-// Publication is a pin set on its way to, or out on, a channel. It is on record
-// before the first hook runs: from then on some client may hold that pin set.
+// Publication is a pin set on its way to a channel. When it was intended, and
+// whether it is confirmed, is in the ledger.
 type Publication struct {
-	Version   int       `json:"version"`
-	Intended  time.Time `json:"intended"`
-	Confirmed time.Time `json:"confirmed,omitzero"`
-	Done      []string  `json:"done,omitempty"` // hooks that succeeded, by their IDs
+	Version int      `json:"version"`
+	Done    []string `json:"done,omitempty"` // hooks that succeeded, by their IDs
 }
 
 // Begin returns the state of a lineage that has nothing yet.
 func Begin(lineage string, now time.Time) *State {
-	return &State{Schema: Schema, Lineage: lineage, Begun: now}
+	return &State{Schema: Schema, Lineage: lineage, Begun: now, Ledger: pinset.Ledger{}.Head()}
 }
 
 // Active returns the active key, or nil before the first one is made.
@@ -157,14 +156,20 @@ func (s *State) Pins() []pinset.Pin {
 	return pins
 }
 
-// WantedPinSet returns the pin set that every channel should carry: the newest
-// one if its pins are still right, else its successor.
-func (s *State) WantedPinSet() pinset.Set {
-	pins := s.Pins()
-	if slices.Equal(s.PinSet.Pins, pins) {
-		return s.PinSet
+// WantedPinSet returns the pin set that every channel should carry: the newest in
+// the ledger if its pins are still right, else its successor.
+func (s *State) WantedPinSet(ledger pinset.Ledger) pinset.Set {
+	var newest pinset.Set
+	for _, p := range ledger.Published() {
+		if p.Version > newest.Version {
+			newest = pinset.Set{Version: p.Version, Pins: p.Pins}
+		}
 	}
-	return pinset.Set{Version: s.PinSet.Version + 1, Pins: pins}
+	pins := s.Pins()
+	if newest.Version > 0 && slices.Equal(newest.Pins, pins) {
+		return newest
+	}
+	return pinset.Set{Version: newest.Version + 1, Pins: pins}
 }
 
 // Marshal writes the state document.
@@ -235,12 +240,12 @@ func (s *State) check(lineage string) error {
 			return fmt.Errorf("the order's key %s is not the active one", o.Pin)
 		}
 	}
-	if s.PinSet.Version < 0 {
-		return fmt.Errorf("pin set version %d", s.PinSet.Version)
+	if s.Ledger.Entries < 0 || len(s.Ledger.Hash) != 64 {
+		return errors.New("it does not name the end of the ledger")
 	}
 	for name, p := range s.Channels {
-		if p.Version < 1 || p.Version > s.PinSet.Version {
-			return fmt.Errorf("channel %q carries pin set version %d, and the newest is %d", name, p.Version, s.PinSet.Version)
+		if p.Version < 1 {
+			return fmt.Errorf("channel %q carries pin set version %d", name, p.Version)
 		}
 	}
 	return nil

@@ -13,6 +13,7 @@ package durable
 import (
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -65,6 +66,42 @@ func Replace(path string, data []byte, a Access) error {
 		return errors.Join(err, os.Remove(tmp))
 	}
 	return SyncDir(filepath.Dir(path))
+}
+
+// Append writes data at the end of a file whose first size bytes count; it makes
+// the file when size is 0. What is beyond them is what a crash left of an earlier
+// Append, and is cut off.
+//
+//	openat(path, O_CREAT) fstat ftruncate(size) pwrite fsync close
+//	fsync(dir)                   when the file may be new
+func Append(path string, size int64, data []byte, a Access) (err error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, a.Mode)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if info.Size() < size {
+		return fmt.Errorf("%s is %d bytes long, and should have %d: it was cut short", path, info.Size(), size)
+	}
+	if info.Size() > size {
+		if err := f.Truncate(size); err != nil {
+			return err
+		}
+	}
+	if _, err := f.WriteAt(data, size); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if size == 0 {
+		return SyncDir(filepath.Dir(path))
+	}
+	return nil
 }
 
 // File is one entry of a directory made by [CreateDir].

@@ -128,6 +128,37 @@ func TestCreateDirLeavesNothingBehindWhenItFails(t *testing.T) {
 	onlyNames(t, dir)
 }
 
+func TestAppendCutsOffWhatACrashLeft(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "ledger")
+	for _, step := range []struct {
+		size int64
+		data string
+		want string
+	}{
+		{0, "one\n", "one\n"},
+		{4, "two\n", "one\ntwo\n"},
+		{4, "2\n", "one\n2\n"}, // "two" was never reported done
+	} {
+		if err := Append(path, step.size, []byte(step.data), Access{Mode: 0o600}); err != nil {
+			t.Fatal(err)
+		}
+		if got := read(t, path); got != step.want {
+			t.Errorf("the file holds %q, want %q", got, step.want)
+		}
+	}
+	if err := Append(path, 100, []byte("three\n"), Access{Mode: 0o600}); err == nil {
+		t.Error("a file that was cut short went unnoticed")
+	}
+	if got := read(t, path); got != "one\n2\n" {
+		t.Errorf("the file was changed all the same: %q", got)
+	}
+	if m := mode(t, path); m != 0o600 {
+		t.Errorf("mode %04o, want 0600", m)
+	}
+}
+
 func TestSymlinkSwitchesAnExistingLink(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
