@@ -34,6 +34,9 @@ type Runner struct {
 	// CheckTime is how long a server may take to serve what was deployed; 0 for
 	// fifteen seconds.
 	CheckTime time.Duration
+	// LookTime is how long a publication may take to show within one run; 0 for
+	// twenty seconds.
+	LookTime time.Duration
 	// ObtainTime bounds obtaining one certificate; 0 for fifteen minutes.
 	ObtainTime time.Duration
 
@@ -270,6 +273,8 @@ func (l *lineage) do(ctx context.Context, a plan.Action) error {
 		return l.generateKey(a)
 	case plan.Publish:
 		return l.publish(ctx, a)
+	case plan.ReadBack:
+		return l.readBack(ctx, a)
 	case plan.Obtain:
 		return l.obtain(ctx, a)
 	case plan.Install:

@@ -75,12 +75,80 @@ func (l *lineage) publish(ctx context.Context, a plan.Action) error {
 		return fmt.Errorf("version %d of the pin set is not out on channel %s; renewals go on, and the next run tries again: %w",
 			a.PinSet.Version, ch.Name, errors.Join(failed...))
 	}
-	if ch.Manual || !newest.Confirmed.IsZero() {
+	if ch.Manual || ch.ReadBack != nil || !newest.Confirmed.IsZero() {
 		return nil
 	}
 	return l.record(pinset.Entry{
 		Kind: pinset.Confirm, Channel: ch.Name, Version: a.PinSet.Version, By: pinset.ByKeepkey,
 	}, func(*plan.State) {})
+}
+
+// How long a look at a channel is repeated within one run.
+const (
+	lookTime  = 20 * time.Second
+	lookPause = 250 * time.Millisecond // the first; each further one is twice as long
+)
+
+// readBack looks whether clients can get the pin set that was published, and
+// confirms it when they can. An upload can take a moment to show, so it looks a few
+// times, and then leaves it to a later run.
+func (l *lineage) readBack(ctx context.Context, a plan.Action) error {
+	ch, err := l.channel(a.Channel)
+	if err != nil {
+		return err
+	}
+	limit := l.LookTime
+	if limit == 0 {
+		limit = lookTime
+	}
+	deadline := time.Now().Add(limit)
+	for pause := lookPause; ; pause *= 2 {
+		err := l.lookOnce(ctx, ch, *a.PinSet)
+		if err == nil {
+			return l.record(pinset.Entry{
+				Kind: pinset.Confirm, Channel: ch.Name, Version: a.PinSet.Version, By: pinset.ByKeepkey,
+			}, func(*plan.State) {})
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("reading back from channel %s was interrupted: %w", ch.Name, context.Cause(ctx))
+		}
+		if time.Now().Add(pause).After(deadline) {
+			looks := l.state.Channels[ch.Name].Looks + 1
+			again := l.Now().Add(plan.LookAgain(looks))
+			record := l.commit(func(s *plan.State) {
+				pub := s.Channels[ch.Name]
+				pub.Looks, pub.LookAgain = looks, again
+				s.Channels[ch.Name] = pub
+			})
+			return errors.Join(fmt.Errorf("version %d of the pin set was published on channel %s, but clients do not get it there; renewals go on, and it is looked for again from %s: %w",
+				a.PinSet.Version, ch.Name, again.UTC().Format(time.RFC3339), err), record)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
+}
+
+// lookOnce looks once, and says what is there instead.
+func (l *lineage) lookOnce(ctx context.Context, ch config.Channel, want pinset.Set) error {
+	event := l.event(hooks.Publish)
+	event.Channel, event.PinSetVersion = ch.Name, want.Version
+	source := hooks.Source{URL: ch.ReadBack.URL, Command: ch.ReadBack.Command, File: ch.ReadBack.File, Timeout: ch.ReadBack.Timeout}
+	data, err := source.Read(ctx, event)
+	if err != nil {
+		return err
+	}
+	got, err := format.Decode(ch.Format, data)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s: %w", source, err)
+	case got.Version > want.Version:
+		return fmt.Errorf("%s has version %d of the pin set, which is newer than any in the ledger: the state directory must be from an old backup, or another keepkey publishes there", source, got.Version)
+	case !got.Equal(want):
+		return fmt.Errorf("%s has version %d of the pin set with %d pins, and not version %d as it was published", source, got.Version, len(got.Pins), want.Version)
+	}
+	return nil
 }
 
 // Document writes a pin set for a channel, in the channel's format.

@@ -70,6 +70,8 @@ func describe(a plan.Action) string {
 		return fmt.Sprintf("generate the %s key", a.Role)
 	case plan.Publish:
 		return fmt.Sprintf("publish version %d of the pin set on channel %s", a.PinSet.Version, a.Channel)
+	case plan.ReadBack:
+		return fmt.Sprintf("read version %d of the pin set back from channel %s", a.PinSet.Version, a.Channel)
 	case plan.Install:
 		return fmt.Sprintf("make certificate version %d live", a.Version)
 	case plan.Deploy:

@@ -94,8 +94,18 @@ type Channel struct {
 	Format   string
 	Lifetime pinset.Lifetime
 	// Manual says that a pin set is out only when a person says so.
-	Manual  bool
-	Publish []Hook
+	Manual   bool
+	Publish  []Hook
+	ReadBack *ReadBack // where clients find what was published, or nil
+}
+
+// ReadBack is where a published pin set can be seen as clients see it. Exactly one
+// of the first three is set.
+type ReadBack struct {
+	URL     string
+	Command []string // prints the document
+	File    string
+	Timeout time.Duration
 }
 
 // Hook is somebody to tell. Exactly one of the first three is set.

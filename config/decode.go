@@ -377,10 +377,14 @@ func (d *decoder) channels(dest *[]Channel) func(*yaml.Node, string) {
 					}
 					ch.Manual = s == "manual"
 				},
-				"publish": d.hooks(&ch.Publish, true),
+				"publish":   d.hooks(&ch.Publish, true),
+				"read_back": func(n *yaml.Node, path string) { ch.ReadBack = d.readBack(n, path) },
 			})
 			if n.Kind != yaml.MappingNode {
 				return
+			}
+			if ch.Manual && ch.ReadBack != nil {
+				d.errorf(n, path, "confirm: manual and read_back exclude each other: a person says that it is out, or keepkey looks")
 			}
 			for _, missing := range []struct {
 				is   bool
@@ -398,6 +402,26 @@ func (d *decoder) channels(dest *[]Channel) func(*yaml.Node, string) {
 			*dest = append(*dest, ch)
 		})
 	}
+}
+
+func (d *decoder) readBack(n *yaml.Node, path string) *ReadBack {
+	r := &ReadBack{Timeout: time.Minute}
+	d.mapping(n, path, fields{
+		"url":     d.httpsURL(&r.URL),
+		"command": func(n *yaml.Node, path string) { d.command(&r.Command, n, path) },
+		"file":    d.path(&r.File, "the path of a file"),
+		"timeout": d.timeout(&r.Timeout),
+	})
+	given := 0
+	for _, is := range []bool{r.Command != nil, r.File != "", r.URL != ""} {
+		if is {
+			given++
+		}
+	}
+	if n.Kind == yaml.MappingNode && given != 1 && !d.complained(path) {
+		d.errorf(n, path, "want exactly one of url, command, file")
+	}
+	return r
 }
 
 func (d *decoder) lifetime(dest *pinset.Lifetime, n *yaml.Node, path string) {
@@ -426,18 +450,7 @@ func (d *decoder) hooks(dest *[]Hook, publish bool) func(*yaml.Node, string) {
 			known := fields{
 				"command": func(n *yaml.Node, path string) { d.command(&h.Command, n, path) },
 				"webhook": func(n *yaml.Node, path string) { d.webhook(&h, n, path) },
-				"timeout": func(n *yaml.Node, path string) {
-					var s string
-					if !d.textAt(&s, "a duration from 1s to 1h", n, path) {
-						return
-					}
-					timeout, err := ParseDuration(s)
-					if err != nil || timeout < time.Second || timeout > time.Hour {
-						d.errorf(n, path, "%.100q: want a duration from 1s to 1h", s)
-						return
-					}
-					h.Timeout = timeout
-				},
+				"timeout": d.timeout(&h.Timeout),
 			}
 			want := "command, webhook"
 			if publish {
@@ -488,19 +501,39 @@ func (d *decoder) command(dest *[]string, n *yaml.Node, path string) {
 func (d *decoder) webhook(h *Hook, n *yaml.Node, path string) {
 	h.Webhook = &Webhook{}
 	d.mapping(n, path, fields{
-		"url": func(n *yaml.Node, path string) {
-			if !d.textAt(&h.Webhook.URL, "an https URL", n, path) {
-				return
-			}
-			u, err := url.Parse(h.Webhook.URL)
-			if err != nil || u.Host == "" || (u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname()))) {
-				d.errorf(n, path, "%.200q: want an https URL (http to this machine only)", h.Webhook.URL)
-			}
-		},
+		"url":         d.httpsURL(&h.Webhook.URL),
 		"secret_file": d.readable(&h.Webhook.SecretFile, "the path of a file with the key that signs requests"),
 	})
 	if n.Kind == yaml.MappingNode && h.Webhook.URL == "" && !d.complained(path) {
 		d.errorf(n, path, "url is missing: want an https URL")
+	}
+}
+
+func (d *decoder) httpsURL(dest *string) func(*yaml.Node, string) {
+	return func(n *yaml.Node, path string) {
+		if !d.textAt(dest, "an https URL", n, path) {
+			return
+		}
+		u, err := url.Parse(*dest)
+		if err != nil || u.Host == "" || (u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname()))) {
+			d.errorf(n, path, "%.200q: want an https URL (http to this machine only)", *dest)
+		}
+	}
+}
+
+func (d *decoder) timeout(dest *time.Duration) func(*yaml.Node, string) {
+	const want = "a duration from 1s to 1h"
+	return func(n *yaml.Node, path string) {
+		var s string
+		if !d.textAt(&s, want, n, path) {
+			return
+		}
+		timeout, err := ParseDuration(s)
+		if err != nil || timeout < time.Second || timeout > time.Hour {
+			d.errorf(n, path, "%.100q: want %s", s, want)
+			return
+		}
+		*dest = timeout
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -58,11 +59,17 @@ func (c Command) Run(ctx context.Context, e Event) error {
 		env = append(env, "KEEPKEY_PINSET_FILE="+path)
 	}
 
+	var output tailBuffer
+	return c.exec(ctx, env, input, &output, &output)
+}
+
+// exec runs the program, and explains how it failed with the end of its output.
+func (c Command) exec(ctx context.Context, env []string, input []byte, stdout io.Writer, output *tailBuffer) error {
+	fail := func(reason, output string) error { return &Error{Hook: c.String(), Reason: reason, Output: output} }
 	limited, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	cmd := exec.CommandContext(limited, c.Args[0], c.Args[1:]...)
-	var output tailBuffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(input), &output, &output
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(input), stdout, output
 	cmd.Env = env
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error {
@@ -70,7 +77,7 @@ func (c Command) Run(ctx context.Context, e Event) error {
 		return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM)
 	}
 	cmd.WaitDelay = grace
-	err = cmd.Start()
+	err := cmd.Start()
 	if err == nil {
 		err = cmd.Wait()
 		// Whatever the program left behind in its group goes with it: it would hold

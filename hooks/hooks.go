@@ -1,4 +1,5 @@
-// Package hooks tells somebody of an event: a command, a file or a webhook.
+// Package hooks tells somebody of an event, a command, a file or a webhook, and
+// reads back what was published.
 //
 // A command is an argument list, run without a shell, in a process group of its
 // own that ends with the time limit. It is given the event in its environment and

@@ -73,6 +73,9 @@ func play(role string) {
 			io.WriteString(os.Stdout, block)
 		}
 		os.Exit(3)
+	case "print":
+		fmt.Print(param)
+		fmt.Fprint(os.Stderr, "a word on the side")
 	case "close-stdin":
 		os.Stdin.Close()
 	case "tell": // what it was told, into a file
@@ -299,6 +302,51 @@ func TestFileIsReplacedInOneStep(t *testing.T) {
 	}
 	if err := (File{Path: filepath.Join(dir, "no", "pins.json")}).Run(context.Background(), publication); err == nil {
 		t.Error("a missing directory went unnoticed")
+	}
+}
+
+func TestDocumentIsReadBack(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "pins.json")
+	if err := os.WriteFile(file, []byte("published"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/pins", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "published") })
+	mux.Handle("/moved", http.RedirectHandler("/pins", http.StatusFound))
+	mux.HandleFunc("/large", func(w http.ResponseWriter, _ *http.Request) { w.Write(make([]byte, 300<<20)) })
+	mux.HandleFunc("/slow", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	server := httptest.NewServer(mux)
+	t.Cleanup(server.Close)
+	command := func(role string) []string { return []string{os.Args[0], childFlag + role} }
+	for name, tt := range map[string]struct {
+		source Source
+		want   string // in the error; "" for success
+	}{
+		"a file":             {Source{File: file}, ""},
+		"a missing file":     {Source{File: file + ".not"}, "no such file"},
+		"a URL":              {Source{URL: server.URL + "/pins"}, ""},
+		"a URL that moved":   {Source{URL: server.URL + "/moved"}, ""},
+		"a URL that is gone": {Source{URL: server.URL + "/gone"}, "status 404"},
+		"a URL that is huge": {Source{URL: server.URL + "/large"}, "more than 1048576 bytes"},
+		"a URL that hangs":   {Source{URL: server.URL + "/slow", Timeout: 50 * time.Millisecond}, "no answer within 50ms"},
+		"a command":          {Source{Command: command("print:published")}, ""},
+		"a failing command":  {Source{Command: command("exit:4")}, "exit status 4"},
+		"a shouting command": {Source{Command: command("shout:5")}, "exit status 3"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if tt.source.Timeout == 0 {
+				tt.source.Timeout = time.Minute
+			}
+			got, err := tt.source.Read(context.Background(), publication)
+			switch {
+			case tt.want == "" && (err != nil || string(got) != "published"):
+				t.Errorf("read %q, %v", got, err)
+			case tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)):
+				t.Errorf("error %v, want one that says %q", err, tt.want)
+			}
+		})
 	}
 }
 

@@ -6,6 +6,12 @@ import "time"
 // hundred names can fail in a hundred ways.
 const maxFailureText = 2000
 
+// LookAgain says how long to wait after n looks in vain at a channel: what was
+// uploaded can take minutes to show, and should not take days.
+func LookAgain(n int) time.Duration {
+	return min(time.Minute<<min(n-1, 6), time.Hour)
+}
+
 // RecordFailure notes that obtaining a certificate failed and says when to try
 // again: after 1, 10, 100 minutes and then daily, sooner when little is left of
 // what is live, and never before the CA's Retry-After has passed. jitter in [0, 1)

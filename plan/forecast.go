@@ -62,6 +62,13 @@ func (in *Input) succeed(a Action) {
 			s.Channels = make(map[string]Publication)
 		}
 		s.Channels[a.Channel] = pub
+	case ReadBack:
+		next, _, err := in.Ledger.Append(pinset.Entry{
+			At: in.Now, Kind: pinset.Confirm, Channel: a.Channel, Version: a.PinSet.Version, By: pinset.ByKeepkey,
+		})
+		if err == nil {
+			in.Ledger = next
+		}
 	case Obtain:
 		next := Certificate{Version: 1, Pin: s.Active().Pin, NotBefore: in.Now, NotAfter: in.Now.Add(time.Hour)}
 		if c := s.Certificate; c != nil {
@@ -96,8 +103,8 @@ func published(l pinset.Ledger, ch config.Channel, set pinset.Set, now time.Time
 	if newest, _ := l.Channel(ch.Name); newest.Version == set.Version {
 		entries = entries[1:]
 	}
-	if ch.Manual {
-		entries = entries[:len(entries)-1] // when a person will say so, nobody knows
+	if ch.Manual || ch.ReadBack != nil {
+		entries = entries[:len(entries)-1] // that is for others to say
 	}
 	for _, e := range entries {
 		if next, _, err := l.Append(e); err == nil {

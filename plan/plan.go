@@ -67,6 +67,7 @@ const (
 	BeginLineage Kind = "begin"
 	GenerateKey  Kind = "generate key"
 	Publish      Kind = "publish"
+	ReadBack     Kind = "read back"
 	Install      Kind = "install"
 	Deploy       Kind = "deploy"
 	Check        Kind = "check"
@@ -81,8 +82,8 @@ type Action struct {
 	Reason string    `json:"reason"`
 
 	Role    Role        `json:"role,omitempty"`    // GenerateKey
-	Channel string      `json:"channel,omitempty"` // Publish
-	PinSet  *pinset.Set `json:"pin_set,omitempty"` // Publish
+	Channel string      `json:"channel,omitempty"` // Publish, ReadBack
+	PinSet  *pinset.Set `json:"pin_set,omitempty"` // Publish, ReadBack
 	Version int         `json:"version,omitempty"` // Install, Deploy, Check
 	Target  string      `json:"target,omitempty"`  // Deploy: the hook; Check: the address
 	Early   bool        `json:"-"`                 // Obtain: see Certificate.Early
@@ -231,6 +232,14 @@ func publications(in Input) []Action {
 		progress := in.State.Channels[ch.Name]
 		outstanding := progress.Version != want.Version || len(Outstanding(ch.Publish, progress.Done)) > 0
 		reason := ""
+		if known && newest.Version == want.Version && !outstanding && newest.Confirmed.IsZero() && ch.ReadBack != nil {
+			a := Action{Kind: ReadBack, Channel: ch.Name, PinSet: &want, Reason: "it was published, and has not been seen yet"}
+			if at := progress.LookAgain; at.After(in.Now) && !in.Force {
+				a.At = at
+			}
+			actions = append(actions, a)
+			continue
+		}
 		switch {
 		case !known:
 			reason = "the channel never had a pin set"
@@ -273,6 +282,17 @@ func ledgerProblems(in Input) []Problem {
 	}
 	var problems []Problem
 	configured := Lifetimes(in.Config)
+	for _, ch := range in.Config.Channels {
+		if in.Tried[Action{Kind: ReadBack, Channel: ch.Name}.ID()] {
+			continue // it was told just now
+		}
+		newest, _ := in.Ledger.Channel(ch.Name)
+		if p := in.State.Channels[ch.Name]; p.Looks > 0 && newest.Confirmed.IsZero() && p.LookAgain.After(in.Now) {
+			problems = append(problems, Problem{Text: fmt.Sprintf(
+				"version %d of the pin set was published on channel %s, but clients did not get it there (looked %d times); it is looked for again from %s, or at once with --force",
+				p.Version, ch.Name, p.Looks, stamp(p.LookAgain))})
+		}
+	}
 	for _, p := range in.Ledger.Published() {
 		if _, ok := configured[p.Channel]; ok || !p.Live(pinset.Lifetime{}, in.Now) {
 			continue

@@ -127,6 +127,24 @@ func TestNext(t *testing.T) {
 			in.Ledger = intended("app", 1, in.State.Pins())
 			in.Config.Channels[0].Manual = true
 		}, nothingDue},
+		{"what is read back is published first", func(in *Input) {
+			in.Ledger = pinset.Ledger{}
+			in.Config.Channels[0].ReadBack = &config.ReadBack{File: "/x"}
+		}, "now: publish app v1\n" + nothingDue},
+		{"and then looked for", func(in *Input) {
+			in.Ledger = intended("app", 1, in.State.Pins())
+			in.Config.Channels[0].ReadBack = &config.ReadBack{File: "/x"}
+		}, "now: read back app v1\n" + nothingDue},
+		{"not too often, and a person is told", func(in *Input) {
+			in.Ledger = intended("app", 1, in.State.Pins())
+			in.Config.Channels[0].ReadBack = &config.ReadBack{File: "/x"}
+			p := in.State.Channels["app"]
+			p.Looks, p.LookAgain = 2, in.Now.Add(time.Hour)
+			in.State.Channels["app"] = p
+		}, "problem (blocks: false)\nin 1h0m0s: read back app v1\n" + nothingDue},
+		{"what was read back is not looked for again", func(in *Input) {
+			in.Config.Channels[0].ReadBack = &config.ReadBack{File: "/x"}
+		}, nothingDue},
 		{"an intent that the state has not followed is gone on with", func(in *Input) {
 			in.Ledger = intended("app", 1, in.State.Pins())
 			in.State.Channels = nil

@@ -113,6 +113,10 @@ type Failure struct {
 type Publication struct {
 	Version int      `json:"version"`
 	Done    []string `json:"done,omitempty"` // hooks that succeeded, by their IDs
+	// Looks counts the attempts to read it back, and LookAgain is the time of the
+	// next.
+	Looks     int       `json:"looks,omitempty"`
+	LookAgain time.Time `json:"look_again,omitzero"`
 }
 
 // Begin returns the state of a lineage that has nothing yet.

@@ -27,6 +27,29 @@ func Encode(format string, d Document) ([]byte, error) {
 	return encodeJSON(d)
 }
 
+// Decode reads back what [Encode] wrote. Of a document that differs in spacing, or
+// has fields that are not known here, it returns the same pin set.
+func Decode(format string, data []byte) (pinset.Set, error) {
+	if format != pinset.FormatJSON {
+		return pinset.Set{}, fmt.Errorf("%q is no format of pin sets: want json", format)
+	}
+	var doc jsonDocument
+	if err := json.Unmarshal(data, &doc); err != nil {
+		return pinset.Set{}, fmt.Errorf("not a pin set document: %.200q", err.Error())
+	}
+	if doc.Schema != 1 || doc.Version < 1 || len(doc.Pins) == 0 {
+		return pinset.Set{}, fmt.Errorf("not a pin set document of schema 1: schema %d, version %d, %d pins", doc.Schema, doc.Version, len(doc.Pins))
+	}
+	set := pinset.Set{Version: doc.Version}
+	for _, p := range doc.Pins {
+		if p.Algorithm != "sha256" {
+			return pinset.Set{}, fmt.Errorf("a pin with the algorithm %.50q: want sha256", p.Algorithm)
+		}
+		set.Pins = append(set.Pins, p.Value)
+	}
+	return set, nil
+}
+
 type jsonDocument struct {
 	Schema    int       `json:"schema"`
 	Name      string    `json:"name"`

@@ -42,6 +42,47 @@ func TestJSONIsTheDocumentedOne(t *testing.T) {
 	}
 }
 
+func TestDocumentReadsBackAsThePinSetItHolds(t *testing.T) {
+	t.Parallel()
+	want := pinset.Set{Version: 7, Pins: []pinset.Pin{{1}, {2}}}
+	data, err := Encode(pinset.FormatJSON, Document{Name: "api", Set: want})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := Decode(pinset.FormatJSON, data); err != nil || !got.Equal(want) {
+		t.Errorf("%v (%v), want %v", got, err, want)
+	}
+	for _, bad := range []string{
+		"", "null", "[]", "{}", "<html>", `{"schema":2,"version":7,"pins":[{"algorithm":"sha256","value":"AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}]}`,
+		`{"schema":1,"version":7,"pins":[{"algorithm":"sha1","value":"AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}]}`,
+		`{"schema":1,"version":7,"pins":[{"algorithm":"sha256","value":"AQ=="}]}`,
+	} {
+		if got, err := Decode(pinset.FormatJSON, []byte(bad)); err == nil {
+			t.Errorf("%q is taken for %v", bad, got)
+		}
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	data, err := Encode(pinset.FormatJSON, Document{Set: pinset.Set{Version: 1, Pins: []pinset.Pin{{1}}}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(data)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		set, err := Decode(pinset.FormatJSON, data)
+		if err != nil {
+			if len(err.Error()) > 1000 || strings.ContainsAny(err.Error(), "\x1b\n") {
+				t.Errorf("the error is not fit to be shown: %q", err)
+			}
+			return
+		}
+		if set.Version < 1 || len(set.Pins) == 0 {
+			t.Errorf("taken for a pin set: %v", set)
+		}
+	})
+}
+
 func TestEveryFormatCanBeWritten(t *testing.T) {
 	t.Parallel()
 	for _, f := range pinset.Formats() {

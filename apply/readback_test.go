@@ -1,0 +1,136 @@
+package apply_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"keepkey/apply"
+	"keepkey/config"
+	"keepkey/internal/acmetest"
+	"keepkey/pinset"
+	"keepkey/plan"
+)
+
+// cdn is where clients download pin sets: what is uploaded shows when it is told to.
+type cdn struct {
+	mu      sync.Mutex
+	shown   string
+	upload  string // path of the file to which keepkey publishes
+	lookups int
+	after   int // lookups until an upload shows; -1 for never
+	change  func(doc map[string]any)
+}
+
+func (c *cdn) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lookups++
+	if c.after >= 0 && c.lookups > c.after {
+		data, err := os.ReadFile(c.upload)
+		if err == nil {
+			c.shown = string(data)
+		}
+	}
+	if c.shown == "" {
+		http.NotFound(w, nil)
+		return
+	}
+	var doc map[string]any
+	if json.Unmarshal([]byte(c.shown), &doc) != nil {
+		w.Write([]byte(c.shown))
+		return
+	}
+	if c.change != nil {
+		c.change(doc)
+	}
+	json.NewEncoder(w).Encode(doc) // other bytes, in any case
+}
+
+func (w *world) withCDN(c *cdn) config.Certificate {
+	w.t.Helper()
+	server := httptest.NewServer(c)
+	w.t.Cleanup(server.Close)
+	c.upload = filepath.Join(w.dir, "upload.json")
+	cert := w.cert("api", "api.example.com")
+	cert.Channels = []config.Channel{{
+		Name: "ota", Format: "json", Lifetime: pinset.Lifetime{Duration: 30 * 24 * time.Hour},
+		Publish:  []config.Hook{{File: c.upload}},
+		ReadBack: &config.ReadBack{URL: server.URL + "/pins.json", Timeout: 10 * time.Second},
+	}}
+	return cert
+}
+
+func (w *world) confirmed(cert config.Certificate) bool {
+	w.t.Helper()
+	in, _, err := w.runner().Plan(w.t.Context(), cert, apply.Options{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	newest, _ := in.Ledger.Channel("ota")
+	return !newest.Confirmed.IsZero()
+}
+
+func TestPublicationIsConfirmedOnceItIsSeen(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, acmetest.Options{})
+	cert := w.withCDN(&cdn{after: 2}) // it takes a moment
+	rep := w.renew(cert, apply.Options{})
+	if len(rep.Problems) > 0 || !rep.Did(plan.ReadBack) || !w.confirmed(cert) {
+		t.Errorf("done %v, problems %q: want it read back and confirmed", rep.Done, rep.Problems)
+	}
+}
+
+func TestPublicationThatIsNotSeenIsNotConfirmed(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		cdn  *cdn
+		want string
+	}{
+		"the hook says that all is well, and nothing is there": {&cdn{after: -1}, "status 404"},
+		"the old one is there": {&cdn{after: -1, shown: `{"schema":1,"version":7,"pins":[{"algorithm":"sha256","value":"AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}]}`},
+			"newer than any in the ledger"},
+		"it lacks a pin":          {&cdn{change: func(doc map[string]any) { doc["pins"] = doc["pins"].([]any)[:1] }}, "with 1 pins"},
+		"it is another version":   {&cdn{change: func(doc map[string]any) { doc["version"] = 0 }}, "not a pin set document"},
+		"something else is there": {&cdn{after: -1, shown: "<html>\x1b[31m"}, "not a pin set document"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, acmetest.Options{})
+			cert := w.withCDN(tt.cdn)
+			run := func(o apply.Options) apply.Report {
+				r := w.runner()
+				r.LookTime = time.Millisecond
+				return r.Renew(t.Context(), cert, o)
+			}
+			rep := run(apply.Options{})
+			if len(rep.Problems) != 1 || !strings.Contains(rep.Problems[0], tt.want) || strings.Contains(rep.Problems[0], "\x1b") {
+				t.Errorf("problems %q, want one that says %q", rep.Problems, tt.want)
+			}
+			if w.confirmed(cert) {
+				t.Error("it was confirmed all the same")
+			}
+			if !rep.Did(plan.Install) {
+				t.Error("the certificate was held up")
+			}
+			// It is not looked for at every run, and the problem stays told.
+			lookups := tt.cdn.lookups
+			if rep := run(apply.Options{}); len(rep.Problems) != 1 || tt.cdn.lookups != lookups {
+				t.Errorf("problems %q, %d further looks: want the problem, and no look yet", rep.Problems, tt.cdn.lookups-lookups)
+			}
+			tt.cdn.mu.Lock()
+			tt.cdn.after, tt.cdn.change = 0, nil
+			tt.cdn.mu.Unlock()
+			w.offset = 2 * time.Minute
+			if rep := run(apply.Options{}); len(rep.Problems) > 0 || !w.confirmed(cert) {
+				t.Errorf("problems %q: want it confirmed, now that it is there", rep.Problems)
+			}
+		})
+	}
+}
