@@ -221,10 +221,7 @@ type modelClient struct {
 
 type model struct {
 	clients []modelClient
-	// out is the newest confirmed version on each channel, and next the version of
-	// the pin set to come.
-	out  [modelChannels]int
-	next int
+	out     [modelChannels]int // the newest confirmed version on each channel
 }
 
 // intend lets clients fetch the new pin set from now on.
