@@ -59,6 +59,7 @@ type Report struct {
 	Name     string
 	Done     []plan.Action // what was carried out, in order
 	Problems []string      // what failed or needs a person; empty when all is well
+	Notes    []string      // what is waited for
 	State    *plan.State   // as it stands in the end; nil when it could not be read
 	Next     *plan.Action  // the next action and its time, if any is foreseen
 }
@@ -92,7 +93,7 @@ func (r *Runner) Renew(ctx context.Context, cert config.Certificate, o Options) 
 		in := l.input(o)
 		in.Tried = tried
 		p := plan.Next(in)
-		rep.State = l.state
+		rep.State, rep.Notes = l.state, p.Notes
 		for _, pr := range p.Problems {
 			problem(pr.Text)
 		}
@@ -120,7 +121,7 @@ func (r *Runner) Renew(ctx context.Context, cert config.Certificate, o Options) 
 		}
 		log.Info("done", "action", a.Kind, "reason", a.Reason, "channel", a.Channel)
 		rep.Done = append(rep.Done, a)
-		if a.Kind == plan.Obtain || a.Kind == plan.AskWindow {
+		if a.Kind == plan.Obtain || a.Kind == plan.Switch || a.Kind == plan.AskWindow {
 			tried[a.ID()] = true // once a run, whatever the CA makes of it
 		}
 	}
@@ -275,8 +276,10 @@ func (l *lineage) do(ctx context.Context, a plan.Action) error {
 		return l.publish(ctx, a)
 	case plan.ReadBack:
 		return l.readBack(ctx, a)
-	case plan.Obtain:
+	case plan.Obtain, plan.Switch:
 		return l.obtain(ctx, a)
+	case plan.RetireOld:
+		return l.commit(func(s *plan.State) { s.Rollover = nil })
 	case plan.Install:
 		return l.store.Switch(a.Version)
 	case plan.Deploy:

@@ -25,7 +25,8 @@ const (
 	orderAge   = 24 * time.Hour   // an order on record that is older is not gone on with
 )
 
-// obtain gets a certificate for the active key and stores it as a new version.
+// obtain gets a certificate, for the active key or for the one that a rollover
+// switches to, and stores it as a new version.
 // What is live is not touched. A failure is put on record, with the time of the
 // next attempt.
 func (l *lineage) obtain(ctx context.Context, a plan.Action) error {
@@ -73,8 +74,11 @@ func (e *rejectedError) Error() string {
 func (e *rejectedError) Unwrap() error { return e.err }
 
 func (l *lineage) obtainNow(ctx context.Context, a plan.Action) error {
-	active := l.state.Active()
-	key, err := l.store.Key(active.Pin)
+	target := l.state.Active().Pin
+	if a.Kind == plan.Switch {
+		target = l.state.Rollover.To
+	}
+	key, err := l.store.Key(target)
 	if err != nil {
 		return err
 	}
@@ -86,7 +90,7 @@ func (l *lineage) obtainNow(ctx context.Context, a plan.Action) error {
 	if err != nil {
 		return err
 	}
-	order, err := l.order(ctx, client, key, a.Early)
+	order, err := l.order(ctx, client, key, target, a.Early)
 	if err != nil {
 		return err
 	}
@@ -100,7 +104,7 @@ func (l *lineage) obtainNow(ctx context.Context, a plan.Action) error {
 	if err != nil {
 		return err
 	}
-	chain, err := keystore.CheckChain(data, keystore.Want{Pin: active.Pin, Domains: l.config.Domains, Now: l.Now()})
+	chain, err := keystore.CheckChain(data, keystore.Want{Pin: target, Domains: l.config.Domains, Now: l.Now()})
 	if err != nil {
 		return &rejectedError{err}
 	}
@@ -109,17 +113,23 @@ func (l *lineage) obtainNow(ctx context.Context, a plan.Action) error {
 	if c := l.state.Certificate; c != nil && c.Serial == serial && l.disk.StoredProblem == nil {
 		return &rejectedError{fmt.Errorf("it is the one that is there already (serial %s)", serial)}
 	}
+	if a.Kind == plan.Switch {
+		// The last look before the key is switched. Nothing was published meanwhile, but
+		// the clock may have been set back.
+		if v := plan.Gate(l.input(Options{}), target); !v.Open {
+			return fmt.Errorf("the key is not switched: the gate is %s", plan.TellGate(v))
+		}
+	}
 	n, err := l.store.AddVersion(chain)
 	if err != nil {
 		return err
 	}
 	return l.commit(func(s *plan.State) {
-		s.Certificate = &plan.Certificate{
-			Version: n, Pin: active.Pin, Serial: serial, Domains: slices.Clone(l.config.Domains),
+		s.Accept(a.Kind, plan.Certificate{
+			Version: n, Pin: target, Serial: serial, Domains: slices.Clone(l.config.Domains),
 			Directory: l.config.ACME.Directory, NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter,
 			Obtained: l.Now(), Early: s.Order.Early,
-		}
-		s.Order, s.Failure = nil, nil
+		}, l.Now())
 		// A CA has nothing to say yet about a certificate that it just issued.
 		s.Window = &plan.Window{Serial: serial, Asked: l.Now(), AskAgain: l.Now().Add(askAgain)}
 	})
@@ -127,8 +137,8 @@ func (l *lineage) obtainNow(ctx context.Context, a plan.Action) error {
 
 // order goes on with the order on record, if it still fits, or makes a new one
 // and puts it on record. Its certificate request is on record before it is sent.
-func (l *lineage) order(ctx context.Context, client *acme.Client, key crypto.Signer, early bool) (acme.Order, error) {
-	if rec := l.state.Order; rec != nil && l.fits(rec) {
+func (l *lineage) order(ctx context.Context, client *acme.Client, key crypto.Signer, target pin, early bool) (acme.Order, error) {
+	if rec := l.state.Order; rec != nil && l.fits(rec, target) {
 		order, err := client.Order(ctx, rec.URL)
 		if err == nil {
 			l.Log.Info("going on with an order", "certificate", l.config.Name, "order", rec.URL)
@@ -154,17 +164,17 @@ func (l *lineage) order(ctx context.Context, client *acme.Client, key crypto.Sig
 	return order, l.commit(func(s *plan.State) {
 		s.Order = &plan.Order{
 			Directory: l.config.ACME.Directory, URL: order.URL, Finalize: order.Finalize, CSR: csr,
-			Pin: s.Active().Pin, Domains: slices.Clone(l.config.Domains), Created: l.Now(), Early: early,
+			Pin: target, Domains: slices.Clone(l.config.Domains), Created: l.Now(), Early: early,
 		}
 	})
 }
 
 // fits says whether an order on record is still what the configuration asks for.
-func (l *lineage) fits(rec *plan.Order) bool {
+func (l *lineage) fits(rec *plan.Order, target pin) bool {
 	age := l.Now().Sub(rec.Created)
 	return rec.Directory == l.config.ACME.Directory &&
 		slices.Equal(rec.Domains, l.config.Domains) &&
-		rec.Pin == l.state.Active().Pin &&
+		rec.Pin == target &&
 		age >= 0 && age < orderAge
 }
 

@@ -22,6 +22,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"keepkey/apply"
 	"keepkey/config"
 	"keepkey/keystore"
 )
@@ -43,6 +44,7 @@ const (
 	exitOK     = 0
 	exitFailed = 1
 	exitUsage  = 2
+	exitGate   = 3
 	exitLocked = 4
 )
 
@@ -65,6 +67,7 @@ func Run(ctx context.Context, env Env) int {
 	var usage usageError
 	var invalid config.Errors
 	var locked *keystore.LockedError
+	var closed *apply.GateClosedError
 	switch {
 	case err == nil:
 		return exitOK
@@ -76,6 +79,9 @@ func Run(ctx context.Context, env Env) int {
 	case errors.As(err, &invalid):
 		complain(env, err.Error())
 		return exitUsage
+	case errors.As(err, &closed):
+		complain(env, err.Error())
+		return exitGate
 	case errors.As(err, &locked):
 		complain(env, err.Error())
 		return exitLocked
@@ -129,7 +135,7 @@ func newApp(env Env) *cli.App {
 		},
 	}
 	app.Commands = []*cli.Command{
-		renewCommand(g), statusCommand(g), planCommand(g), pinsCommand(g),
+		renewCommand(g), rotateCommand(g), statusCommand(g), planCommand(g), pinsCommand(g),
 		channelCommand(g), ledgerCommand(g), versionCommand(g),
 	}
 	for _, cmd := range app.Commands {

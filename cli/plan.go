@@ -29,6 +29,14 @@ type planJSON struct {
 	Name     string         `json:"name"`
 	Actions  []plan.Action  `json:"actions"`
 	Problems []plan.Problem `json:"problems"`
+	Notes    []string       `json:"notes"`
+}
+
+func newPlanJSON(name string, p plan.Plan) planJSON {
+	return planJSON{
+		Name: name, Actions: append([]plan.Action{}, p.Actions...),
+		Problems: append([]plan.Problem{}, p.Problems...), Notes: append([]string{}, p.Notes...),
+	}
 }
 
 func runPlan(ctx context.Context, g *globals, s *selection, o apply.Options, asJSON bool) error {
@@ -42,7 +50,7 @@ func runPlan(ctx context.Context, g *globals, s *selection, o apply.Options, asJ
 		if err != nil {
 			p.Problems = []plan.Problem{{Text: err.Error(), Blocks: true}}
 		}
-		plans = append(plans, planJSON{Name: cert.Name, Actions: append([]plan.Action{}, p.Actions...), Problems: append([]plan.Problem{}, p.Problems...)})
+		plans = append(plans, newPlanJSON(cert.Name, p))
 	}
 	return show(g.env, plans, asJSON, printPlan, func(p planJSON) int { return len(p.Problems) })
 }
@@ -51,6 +59,9 @@ func printPlan(env Env, p planJSON) {
 	fmt.Fprintln(env.Stdout, p.Name)
 	for _, pr := range p.Problems {
 		fmt.Fprintf(env.Stdout, "  problem: %s\n", printable(pr.Text))
+	}
+	for _, note := range p.Notes {
+		fmt.Fprintf(env.Stdout, "  note: %s\n", printable(note))
 	}
 	for _, a := range p.Actions {
 		when := "now"
@@ -80,6 +91,10 @@ func describe(a plan.Action) string {
 		return "look at the key that " + a.Target + " serves"
 	case plan.AskWindow:
 		return "ask the CA for its renewal window"
+	case plan.Switch:
+		return "obtain a certificate for the backup key, and make it the active one"
+	case plan.RetireOld:
+		return "take the old key's pin out of the pin set"
 	case plan.Obtain:
 		return "obtain a certificate for the active key"
 	}

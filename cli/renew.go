@@ -56,6 +56,12 @@ func runRenew(ctx context.Context, g *globals, o *renewOptions) error {
 	if err != nil {
 		return err
 	}
+	return g.work(ctx, cfg, certs, o.Options, func(*apply.Runner) error { return nil })
+}
+
+// work does what is due for certificates, after something else that needs the lock
+// too.
+func (g *globals) work(ctx context.Context, cfg *config.Config, certs []config.Certificate, o apply.Options, first func(*apply.Runner) error) error {
 	p := newProgress(g.env, len(certs))
 	log, err := g.logger(p)
 	if err != nil {
@@ -65,6 +71,7 @@ func runRenew(ctx context.Context, g *globals, o *renewOptions) error {
 	if err != nil {
 		return err
 	}
+	defer store.Close()
 	acme.SetLogger(log)
 	if len(cfg.Resolvers) > 0 {
 		acme.SetResolvers(cfg.Resolvers)
@@ -73,13 +80,19 @@ func runRenew(ctx context.Context, g *globals, o *renewOptions) error {
 		Store: store, Now: g.env.Now, Log: log, UserAgent: "keepkey/" + version(),
 		RequestTimeout: g.env.RequestTimeout,
 	}
-	reports := renewAll(ctx, runner, certs, o.Options, p)
-	runner.Close()
+	defer runner.Close()
+	if err := first(runner); err != nil {
+		return err
+	}
+	reports := renewAll(ctx, runner, certs, o, p)
 	p.finish()
 
 	failed := false
 	for i, rep := range reports {
 		fmt.Fprintln(g.env.Stdout, printable(summary(certs[i], rep)))
+		for _, note := range rep.Notes {
+			fmt.Fprintf(g.env.Stdout, "  %s\n", printable(note))
+		}
 		for _, problem := range rep.Problems {
 			failed = true
 			if g.logFormat == "json" {
@@ -88,9 +101,6 @@ func runRenew(ctx context.Context, g *globals, o *renewOptions) error {
 			}
 			complain(g.env, rep.Name+": "+problem)
 		}
-	}
-	if err := store.Close(); err != nil {
-		return err
 	}
 	if failed {
 		return reportedError{}
@@ -125,6 +135,8 @@ func renewAll(ctx context.Context, r *apply.Runner, certs []config.Certificate, 
 func summary(cert config.Certificate, rep apply.Report) string {
 	what := "nothing due"
 	switch {
+	case rep.Did(plan.Switch):
+		what = "switched to the backup key"
 	case rep.Did(plan.Obtain) && rep.State != nil && rep.State.Certificate != nil && rep.State.Certificate.Version > 1:
 		what = "renewed with the same key"
 	case rep.Did(plan.Obtain):

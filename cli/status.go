@@ -39,6 +39,8 @@ type statusJSON struct {
 	Channels    map[string]channelJSON `json:"channels"`
 	Next        *plan.Action           `json:"next"`
 	Problems    []plan.Problem         `json:"problems"`
+	Notes       []string               `json:"notes"`
+	Rollover    *plan.Rollover         `json:"rollover"`
 }
 
 // channelJSON is the newest pin set of a channel, and the versions that clients
@@ -65,7 +67,7 @@ func runStatus(ctx context.Context, g *globals, s *selection, asJSON bool) error
 func statusOf(ctx context.Context, runner *apply.Runner, cert config.Certificate) statusJSON {
 	st := statusJSON{
 		Name: cert.Name, Domains: cert.Domains,
-		Keys: []plan.Key{}, Channels: map[string]channelJSON{}, Problems: []plan.Problem{},
+		Keys: []plan.Key{}, Channels: map[string]channelJSON{}, Problems: []plan.Problem{}, Notes: []string{},
 	}
 	in, p, err := runner.Plan(ctx, cert, apply.Options{})
 	if err != nil {
@@ -73,13 +75,14 @@ func statusOf(ctx context.Context, runner *apply.Runner, cert config.Certificate
 		return st
 	}
 	st.Problems = append(st.Problems, p.Problems...)
+	st.Notes = append(st.Notes, p.Notes...)
 	if next, ok := p.First(); ok {
 		st.Next = &next
 	}
 	if in.State == nil {
 		return st
 	}
-	st.Certificate = in.State.Certificate
+	st.Certificate, st.Rollover = in.State.Certificate, in.State.Rollover
 	st.Keys = append(st.Keys, in.State.Keys...)
 	if backups := in.State.Backups(); len(backups) > 0 {
 		v := plan.Gate(in, backups[0].Pin)
@@ -119,7 +122,7 @@ func printStatus(env Env, st statusJSON) {
 		}
 	}
 	if st.Gate != nil {
-		row("gate", "%s", tellGate(*st.Gate))
+		row("gate", "for the first backup key: %s", plan.TellGate(*st.Gate))
 	}
 	if st.Next != nil {
 		when := "now"
@@ -127,6 +130,9 @@ func printStatus(env Env, st statusJSON) {
 			when = stamp(st.Next.At)
 		}
 		row("next", "%s: %s (%s)", when, describe(*st.Next), st.Next.Reason)
+	}
+	for _, note := range st.Notes {
+		row("note", "%s", note)
 	}
 	for _, p := range st.Problems {
 		row("problem", "%s", p.Text)
@@ -142,32 +148,4 @@ func left(d time.Duration) string {
 		return fmt.Sprintf("%d hours left", int(d.Hours()))
 	}
 	return fmt.Sprintf("%d days left", int(d.Hours()/24))
-}
-
-// tellGate says whether the first backup key could take over now.
-func tellGate(v pinset.Verdict) string {
-	if v.Open {
-		return "open for the first backup key: its pin is in every pin set that a client may be enforcing"
-	}
-	if len(v.Obstacles) == 0 {
-		return "closed for every key, since the ledger is not whole"
-	}
-	var why []string
-	for _, o := range v.Obstacles {
-		s := fmt.Sprintf("version %d on channel %s lacks it", o.Version, o.Channel)
-		switch {
-		case o.Retire:
-			s += " until a person retires it (keepkey channel retire)"
-		case o.Until.IsZero():
-			s += " until a newer one is confirmed"
-		default:
-			s += " and may be enforced until " + stamp(o.Until)
-		}
-		why = append(why, s)
-	}
-	text := "closed for the first backup key: " + strings.Join(why, "; ")
-	if !v.OpensAt.IsZero() {
-		text += "; it opens by itself after " + stamp(v.OpensAt)
-	}
-	return text
 }

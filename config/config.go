@@ -39,6 +39,9 @@ type Certificate struct {
 	Channels  []Channel
 	Deploy    []Hook
 	Check     []string // host:port
+	// KeepOldPin is how long after a rollover the old key's pin stays in the pin
+	// set; so long it can be undone.
+	KeepOldPin time.Duration
 }
 
 // ACME says which CA to use, and as whom.

@@ -42,7 +42,7 @@ func Parse(file string, data []byte) (*Config, error) {
 	cfg := &Config{File: file, State: "/var/lib/keepkey"}
 	ca := ACME{Directory: directories["letsencrypt"]}
 	var acmeNode, certificates *yaml.Node
-	defaults := Certificate{KeyType: pinset.EC256, Backups: 1, Challenge: Challenge{HTTP01: &HTTP01{Listen: ":80"}}}
+	defaults := Certificate{KeyType: pinset.EC256, Backups: 1, KeepOldPin: week, Challenge: Challenge{HTTP01: &HTTP01{Listen: ":80"}}}
 	d.mapping(root, "", fields{
 		"state":     d.path(&cfg.State, "the path of the state directory"),
 		"group":     d.text(&cfg.Group, "the name of a group"),
@@ -56,6 +56,7 @@ func Parse(file string, data []byte) (*Config, error) {
 				"key_type":  d.keyType(&defaults.KeyType),
 				"backups":   d.integer(&defaults.Backups, 1, maxBackups),
 				"challenge": d.challenge(&defaults.Challenge),
+				"rollover":  d.rollover(&defaults),
 			})
 		},
 		"certificates": func(n *yaml.Node, _ string) { certificates = n },
@@ -198,6 +199,7 @@ func (d *decoder) certificate(n *yaml.Node, path string, ca ACME, defaults Certi
 		"channels":  d.channels(&cert.Channels),
 		"deploy":    d.hooks(&cert.Deploy, false),
 		"check":     d.addresses(&cert.Check, "443", "an address as host or host:port"),
+		"rollover":  d.rollover(&cert),
 	})
 	if n.Kind != yaml.MappingNode {
 		return cert
@@ -224,6 +226,26 @@ func (d *decoder) certificate(n *yaml.Node, path string, ca ACME, defaults Certi
 		}
 	}
 	return cert
+}
+
+func (d *decoder) rollover(dest *Certificate) func(*yaml.Node, string) {
+	return func(n *yaml.Node, path string) {
+		d.mapping(n, path, fields{
+			"keep_old_pin": func(n *yaml.Node, path string) {
+				const want = "a duration such as 7d"
+				var s string
+				if !d.textAt(&s, want, n, path) {
+					return
+				}
+				keep, err := ParseDuration(s)
+				if err != nil || keep > 366*day {
+					d.errorf(n, path, "%.100q: want %s", s, want)
+					return
+				}
+				dest.KeepOldPin = keep
+			},
+		})
+	}
 }
 
 func hasKey(n *yaml.Node, key string) bool {

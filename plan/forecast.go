@@ -27,7 +27,7 @@ func Forecast(in Input) Plan {
 	for p := first; ; p = Next(in) {
 		a, due := p.Due(in.Now)
 		if !due {
-			out.Actions = append(out.Actions, p.Actions...)
+			out.Actions, out.Notes = append(out.Actions, p.Actions...), p.Notes
 			return out
 		}
 		out.Actions = append(out.Actions, a)
@@ -69,13 +69,16 @@ func (in *Input) succeed(a Action) {
 		if err == nil {
 			in.Ledger = next
 		}
-	case Obtain:
-		next := Certificate{Version: 1, Pin: s.Active().Pin, NotBefore: in.Now, NotAfter: in.Now.Add(time.Hour)}
+	case RetireOld:
+		s.Rollover = nil
+	case Obtain, Switch:
+		next := Certificate{Version: 1, NotBefore: in.Now, NotAfter: in.Now.Add(time.Hour)}
 		if c := s.Certificate; c != nil {
 			next.Version, next.NotAfter = c.Version+1, in.Now.Add(lifetime(c))
 		}
 		next.Serial, next.Domains, next.Directory, next.Obtained = "unknown", in.Config.Domains, in.Config.ACME.Directory, in.Now
-		s.Certificate, s.Order, s.Failure = &next, nil, nil
+		s.Accept(a.Kind, next, in.Now)
+		s.Certificate.Pin = s.Active().Pin
 		s.Window = &Window{Serial: next.Serial, Asked: in.Now, AskAgain: in.Now.Add(time.Hour)}
 		in.Disk.StoredProblem, in.Force = nil, false
 	case Install:
@@ -117,6 +120,10 @@ func published(l pinset.Ledger, ch config.Channel, set pinset.Set, now time.Time
 func (s *State) clone() *State {
 	c := *s
 	c.Keys = slices.Clone(s.Keys)
+	if s.Rollover != nil {
+		r := *s.Rollover
+		c.Rollover = &r
+	}
 	if s.Certificate != nil {
 		cert := *s.Certificate
 		cert.Deployed, cert.Checked = slices.Clone(cert.Deployed), slices.Clone(cert.Checked)

@@ -73,6 +73,8 @@ const (
 	Check        Kind = "check"
 	AskWindow    Kind = "ask renewal window"
 	Obtain       Kind = "obtain"
+	Switch       Kind = "switch key"
+	RetireOld    Kind = "retire the old pin"
 )
 
 // Action is one step towards what the configuration asks for.
@@ -105,6 +107,7 @@ type Problem struct {
 type Plan struct {
 	Actions  []Action
 	Problems []Problem
+	Notes    []string // what is waited for
 }
 
 // Due returns the first action whose time has come, if there is one.
@@ -160,12 +163,29 @@ func Next(in Input) Plan {
 	if c := in.State.Certificate; c != nil && windowStale(in) {
 		add(Action{Kind: AskWindow, Reason: "the CA may want the certificate renewed earlier or later"})
 	}
+	old, note := retireOld(in)
+	p.offer(add, old, note)
+	next, note := switchKey(in)
+	p.offer(add, next, note)
+	if next.Kind == Switch && !next.At.After(in.Now) && !in.Tried[next.ID()] {
+		return p // the certificate for the new key makes one for the old needless
+	}
 	a, problem := obtain(in)
 	add(a)
 	if problem != "" && !in.Tried[a.ID()] {
 		p.Problems = append(p.Problems, Problem{Text: problem})
 	}
 	return p
+}
+
+// offer adds an action, if there is one, and a note.
+func (p *Plan) offer(add func(Action), a Action, note string) {
+	if a.Kind != "" {
+		add(a)
+	}
+	if note != "" {
+		p.Notes = append(p.Notes, note)
+	}
 }
 
 // refuse finds what must not be worked around (rule 9: fail closed).
@@ -213,9 +233,9 @@ func missingKey(in Input) *Action {
 	if in.State.Active() == nil {
 		return &Action{Kind: GenerateKey, Role: Active, Reason: "the lineage has no key yet"}
 	}
-	if have := len(in.State.Backups()); have < in.Config.Backups {
+	if have, want := len(in.State.Backups()), wantedBackups(in); have < want {
 		return &Action{Kind: GenerateKey, Role: Backup,
-			Reason: fmt.Sprintf("%d of %d backup keys are there", have, in.Config.Backups)}
+			Reason: fmt.Sprintf("%d of %d backup keys are there", have, want)}
 	}
 	return nil
 }

@@ -367,9 +367,15 @@ func TestParseStateRefusesWhatMakesNoSense(t *testing.T) {
 		"a key twice":                   func(s *State) { s.Keys = append(s.Keys, s.Keys[1]) },
 		"a role nobody knows":           func(s *State) { s.Keys[1].Role = "spare" },
 		"a certificate for another key": func(s *State) { s.Certificate.Pin = testPin(9) },
-		"an order for another key":      func(s *State) { s.Order = &Order{Pin: testPin(2)} },
-		"a channel without a version":   func(s *State) { s.Channels["app"] = Publication{} },
-		"no word of the ledger":         func(s *State) { s.Ledger = pinset.Head{} },
+		"an order for an unknown key":   func(s *State) { s.Order = &Order{Pin: testPin(9)} },
+		"a rollover to nowhere":         func(s *State) { s.Rollover = &Rollover{From: testPin(1), To: testPin(9)} },
+		"a rollover to itself":          func(s *State) { s.Rollover = &Rollover{From: testPin(1), To: testPin(1)} },
+		"a rollover from a backup key":  func(s *State) { s.Rollover = &Rollover{From: testPin(2), To: testPin(1)} },
+		"a switch that nobody made": func(s *State) {
+			s.Rollover = &Rollover{From: testPin(1), To: testPin(2), Switched: t0}
+		},
+		"a channel without a version": func(s *State) { s.Channels["app"] = Publication{} },
+		"no word of the ledger":       func(s *State) { s.Ledger = pinset.Head{} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

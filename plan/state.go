@@ -21,8 +21,9 @@ type Role string
 
 // The roles of keys; see the table of words in the design.
 const (
-	Active Role = "active"
-	Backup Role = "backup"
+	Active  Role = "active"
+	Backup  Role = "backup"
+	Retired Role = "retired" // was active; kept, and never made active again but by an undo
 )
 
 // State is all that keepkey remembers of a lineage besides the files themselves.
@@ -43,6 +44,9 @@ type State struct {
 	Window *Window `json:"renewal_window,omitempty"`
 	// Failure is set while obtaining a certificate fails.
 	Failure *Failure `json:"failure,omitempty"`
+
+	// Rollover is under way, or can still be undone.
+	Rollover *Rollover `json:"rollover,omitempty"`
 
 	// Ledger names the last entry of the ledger that counts.
 	Ledger pinset.Head `json:"ledger"`
@@ -146,8 +150,8 @@ func (s *State) Backups() []Key {
 	return backups
 }
 
-// Pins returns the pins that clients should know: the active key's, then the
-// backups'. It is empty until there is a backup.
+// Pins returns the pins that clients should know: the active key's, the backups',
+// and during a rollover both of its keys'. It is empty until there is a backup.
 func (s *State) Pins() []pinset.Pin {
 	active, backups := s.Active(), s.Backups()
 	if active == nil || len(backups) == 0 {
@@ -156,6 +160,13 @@ func (s *State) Pins() []pinset.Pin {
 	pins := []pinset.Pin{active.Pin}
 	for _, k := range backups {
 		pins = append(pins, k.Pin)
+	}
+	if r := s.Rollover; r != nil {
+		for _, p := range []pinset.Pin{r.From, r.To} {
+			if !slices.Contains(pins, p) {
+				pins = append(pins, p)
+			}
+		}
 	}
 	return pins
 }
@@ -169,11 +180,12 @@ func (s *State) WantedPinSet(ledger pinset.Ledger) pinset.Set {
 			newest = pinset.Set{Version: p.Version, Pins: p.Pins}
 		}
 	}
-	pins := s.Pins()
-	if newest.Version > 0 && slices.Equal(newest.Pins, pins) {
+	want := pinset.Set{Version: newest.Version, Pins: s.Pins()}
+	if want.Version > 0 && want.Equal(newest) {
 		return newest
 	}
-	return pinset.Set{Version: newest.Version + 1, Pins: pins}
+	want.Version++
+	return want
 }
 
 // Marshal writes the state document.
@@ -223,7 +235,7 @@ func (s *State) check(lineage string) error {
 		switch k.Role {
 		case Active:
 			actives++
-		case Backup:
+		case Backup, Retired:
 		default:
 			return fmt.Errorf("the key %s has the role %q", k.Pin, k.Role)
 		}
@@ -240,9 +252,12 @@ func (s *State) check(lineage string) error {
 		}
 	}
 	if o := s.Order; o != nil {
-		if a := s.Active(); a == nil || o.Pin != a.Pin {
-			return fmt.Errorf("the order's key %s is not the active one", o.Pin)
+		if k := s.key(o.Pin); k == nil {
+			return fmt.Errorf("the order's key %s is not there", o.Pin)
 		}
+	}
+	if err := s.checkRollover(); err != nil {
+		return err
 	}
 	if s.Ledger.Entries < 0 || len(s.Ledger.Hash) != 64 {
 		return errors.New("it does not name the end of the ledger")
