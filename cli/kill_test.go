@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -218,6 +219,100 @@ func TestKilledAtRandomMoments(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestKilledDuringRollovers kills rollovers and their undoing. Whenever it happens,
+// the live key must be in the pin set that clients find, and so must be another.
+func TestKilledDuringRollovers(t *testing.T) {
+	t.Parallel()
+	kills := 80
+	if raceDetector {
+		kills = 15
+	}
+	h := newHost(t, `certificates:
+  - name: api
+    domains: [api.example.com]
+    rollover: {keep_old_pin: 0s}
+    channels: [{name: app, format: json, lifetime: 1s, publish: [{file: pins.json}]}]
+    deploy: [{command: ["true"]}]
+`)
+	seed := uint64(time.Now().UnixNano())
+	rng := rand.New(rand.NewPCG(seed, 0))
+	t.Logf("seed %d", seed)
+	cmd, out := h.command("renew")
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	cmd, out = h.command("rotate", "--name", "api")
+	start := time.Now()
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	whole := time.Since(start)
+	keys := make(map[string]string)
+	served := make(map[pinset.Pin]bool)
+	for killed := 0; killed < kills; {
+		args := []string{"rotate", "--name", "api", "--when-open"}
+		switch rng.IntN(4) {
+		case 0:
+			args = []string{"renew"}
+		case 1:
+			args = []string{"rotate", "--name", "api", "--undo"}
+		}
+		cmd, _ := h.command(args...)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error, 1)
+		go func() { done <- cmd.Wait() }()
+		select {
+		case <-time.After(time.Duration(rng.Int64N(int64(whole)))):
+			cmd.Process.Signal(syscall.SIGKILL)
+			<-done
+			killed++
+		case <-done: // an undo may be refused, there being nothing to undo
+		}
+		live := h.livePin("api", "api.example.com")
+		h.activePin("api") // for the state and the ledger
+		h.sameKeys(keys)
+		served[live] = true
+		if pins := h.publishedPins(); !slices.Contains(pins, live) || len(pins) < 2 {
+			t.Fatalf("after %d kills (%v) clients find %v, and %s is live", killed, args, pins, live)
+		}
+	}
+	t.Logf("%d different keys were live", len(served))
+	if len(served) < 3 {
+		t.Error("too few rollovers got through for this to prove anything")
+	}
+	for range 2 { // I9: at most two further runs
+		cmd, out = h.command("renew")
+		if err := cmd.Run(); err != nil {
+			t.Fatalf("the runs after all: %v\n%s", err, out)
+		}
+	}
+	if live, active := h.livePin("api", "api.example.com"), h.activePin("api"); live != active {
+		t.Errorf("%s is live, and %s is the active key", live, active)
+	}
+}
+
+// publishedPins returns what a client that downloads the pin set gets.
+func (h *host) publishedPins() []pinset.Pin {
+	h.t.Helper()
+	data, err := os.ReadFile(filepath.Join(h.dir, "pins.json"))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	var doc struct {
+		Pins []struct{ Value pinset.Pin }
+	}
+	if err := json.Unmarshal(data, &doc); err != nil {
+		h.t.Fatal(err)
+	}
+	var pins []pinset.Pin
+	for _, p := range doc.Pins {
+		pins = append(pins, p.Value)
+	}
+	return pins
 }
 
 // sameKeys checks that every key file seen before is there with the same bytes,

@@ -136,7 +136,7 @@ func summary(cert config.Certificate, rep apply.Report) string {
 	what := "nothing due"
 	switch {
 	case rep.Did(plan.Switch):
-		what = "switched to the backup key"
+		what = "switched keys"
 	case rep.Did(plan.Obtain) && rep.State != nil && rep.State.Certificate != nil && rep.State.Certificate.Version > 1:
 		what = "renewed with the same key"
 	case rep.Did(plan.Obtain):

@@ -1,8 +1,10 @@
 // Demo shows keepkey's main job on a machine that has nothing but Go: it starts
 // an ACME server (Pebble) in this process, on loopback, writes a configuration
 // into a new directory, and runs keepkey's real commands on it: a first
-// certificate, a renewal, and the proof that the certificate changed while the
-// pin stayed. The directory is left to be explored.
+// certificate, a renewal, the proof that the certificate changed while the pin
+// stayed, and a rollover: the backup key takes over, the old pin leaves, and the next
+// rollover finds the gate closed until no client can be locked out by it. The
+// directory is left to be explored.
 package main
 
 import (
@@ -53,8 +55,9 @@ certificates:
 
 // demo is one showing: a directory, and where it is told.
 type demo struct {
-	dir string
-	out io.Writer
+	dir    string
+	out    io.Writer
+	offset time.Duration // of keepkey's clock
 }
 
 func run(ctx context.Context, out io.Writer) error {
@@ -112,10 +115,56 @@ func run(ctx context.Context, out io.Writer) error {
 	if first.SerialNumber.Cmp(second.SerialNumber) == 0 || pinset.OfCertificate(first) != pinset.OfCertificate(second) {
 		return errors.New("the certificate should have changed and the pin should have stayed")
 	}
-	d.say("The certificate changed, the pin stayed. Look around in %s, or check the pin yourself:", dir)
+	d.say("The certificate changed, the pin stayed.")
+	if err := d.rollover(ctx); err != nil {
+		return err
+	}
+	d.say("Look around in %s, or check the live pin yourself:", dir)
 	fmt.Fprintf(out, "  openssl x509 -in %s -noout -pubkey |\n    openssl pkey -pubin -outform DER | openssl dgst -sha256 -binary | openssl base64\n",
 		filepath.Join(dir, "state/lineages/api.example.com/live/cert.pem"))
 	return nil
+}
+
+const day = 24 * time.Hour
+
+// rollover lets the backup key take over, lets time pass, and finds out why the next
+// one has to wait.
+func (d *demo) rollover(ctx context.Context) error {
+	before, err := d.served()
+	if err != nil {
+		return err
+	}
+	d.say("The backup's pin has been out since the first day, so it can take over at any time. The next backup is made and published first:")
+	if err := d.keepkey(ctx, "rotate", "--name", "api.example.com"); err != nil {
+		return err
+	}
+	after, err := d.served()
+	if err != nil {
+		return err
+	}
+	if pinset.OfCertificate(before) == pinset.OfCertificate(after) {
+		return errors.New("the key should have changed")
+	}
+	fmt.Fprintf(d.out, "\n  the live pin was %s\n  and is now       %s\n", pinset.OfCertificate(before), pinset.OfCertificate(after))
+
+	d.offset = 8 * day
+	d.say("Eight days later the rollover can't be undone any more, and the old pin leaves the pin set:")
+	if err := errors.Join(d.keepkey(ctx, "renew"), d.keepkey(ctx, "pins")); err != nil {
+		return err
+	}
+	d.say("The next rollover has to wait: some clients may still hold the very first pin set, which lacks the new backup.")
+	if err := d.keepkeyEnds(ctx, 3, "rotate", "--name", "api.example.com"); err != nil {
+		return err
+	}
+	if err := d.keepkey(ctx, "rotate", "--name", "api.example.com", "--when-open"); err != nil {
+		return err
+	}
+	if err := d.keepkey(ctx, "plan"); err != nil {
+		return err
+	}
+	d.offset = 31 * day
+	d.say("Thirty-one days after the first rollover no client can be locked out, and the run from the timer switches:")
+	return d.keepkey(ctx, "renew")
 }
 
 func (d *demo) say(format string, args ...any) { fmt.Fprintf(d.out, "\n# "+format+"\n", args...) }
@@ -135,15 +184,20 @@ func (d *demo) show(name string) error {
 
 // keepkey runs a command as a user would, in this process.
 func (d *demo) keepkey(ctx context.Context, args ...string) error {
+	return d.keepkeyEnds(ctx, 0, args...)
+}
+
+// keepkeyEnds runs a command that must end with an exit status.
+func (d *demo) keepkeyEnds(ctx context.Context, want int, args ...string) error {
 	fmt.Fprintf(d.out, "\n$ keepkey --config %s %s\n", filepath.Join(d.dir, "config.yaml"), strings.Join(args, " "))
 	status := cli.Run(ctx, cli.Env{
 		Args:   append([]string{"keepkey", "--config", filepath.Join(d.dir, "config.yaml"), "--log-level", "warn"}, args...),
 		Stdout: d.out,
 		Stderr: d.out,
 		Getenv: func(string) string { return "" },
-		Now:    time.Now,
+		Now:    func() time.Time { return time.Now().Add(d.offset) },
 	})
-	if status != 0 {
+	if status != want {
 		return fmt.Errorf("keepkey %s ended with status %d", args[0], status)
 	}
 	return nil

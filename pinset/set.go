@@ -3,7 +3,7 @@ package pinset
 import "slices"
 
 // Set is a pin set: what clients are told to accept. Versions of a lineage's
-// pin sets only ever grow. The first pin is the active key's.
+// pin sets only ever grow. The order of the pins means nothing.
 type Set struct {
 	Version int   `json:"version"`
 	Pins    []Pin `json:"pins"`
