@@ -141,6 +141,10 @@ func TestGate(t *testing.T) {
 			0d app intends 1 AB for 30d
 			5d app intends 2 BC for 7d
 			5d app confirms 2`, 'C', 20 * day, "closed: app 1 until 35d; opens after 35d"},
+		{"confirming again supersedes nothing", `
+			0d app intends 1 AB for 30d
+			0d app confirms 1
+			1d app confirms 1`, 'C', 99 * day, "closed: app 1"},
 		{"confirming again does not prolong anything", `
 			0d app intends 1 AB for 30d
 			5d app intends 2 BC for 30d
