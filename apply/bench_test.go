@@ -56,7 +56,7 @@ func (p *tokens) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // legoClient registers with the world's CA.
-func legoClient(b *testing.B, w *world) *lego.Client {
+func legoClient(b *testing.B, w *world, answers *tokens) *lego.Client {
 	b.Helper()
 	key, err := keystore.GenerateKey(pinset.EC256)
 	if err != nil {
@@ -75,18 +75,22 @@ func legoClient(b *testing.B, w *world) *lego.Client {
 	if user.reg, err = client.Registration.Register(registration.RegisterOptions{TermsOfServiceAgreed: true}); err != nil {
 		b.Fatal(err)
 	}
+	if err := client.Challenge.SetHTTP01Provider(answers); err != nil {
+		b.Fatal(err)
+	}
+	return client
+}
+
+// serveTokens answers lego's challenges.
+func serveTokens(b *testing.B, w *world, answers *tokens) {
+	b.Helper()
 	l, err := net.Listen("tcp", w.ca.HTTPAddr)
 	if err != nil {
 		b.Fatal(err)
 	}
-	p := &tokens{}
-	server := &http.Server{Handler: p}
+	server := &http.Server{Handler: answers}
 	go server.Serve(l)
 	b.Cleanup(func() { server.Close() })
-	if err := client.Challenge.SetHTTP01Provider(p); err != nil {
-		b.Fatal(err)
-	}
-	return client
 }
 
 // legoObtain gets a certificate for a stored key as lego does.
@@ -148,7 +152,9 @@ func benchmarkNames(b *testing.B, names int) {
 	ours := time.Since(start) / time.Duration(n)
 	ourRequests := float64(len(w.ca.Requests())) / float64(n)
 
-	client := legoClient(b, w)
+	answers := &tokens{}
+	serveTokens(b, w, answers)
+	client := legoClient(b, w, answers)
 	w.ca.Requests()
 	times := max(3/names, 1) // with one name it depends on luck
 	start = time.Now()
@@ -183,10 +189,14 @@ func BenchmarkSingleRun(b *testing.B) {
 	ours := time.Since(start) / time.Duration(n)
 	ourRequests := float64(len(w.ca.Requests())) / float64(n)
 
+	const times = 3 // it depends on luck
+	answers := &tokens{}
+	serveTokens(b, w, answers)
 	start = time.Now()
-	client := legoClient(b, w)
-	legoObtain(b, client, "lego.example.com")
-	compare(b, ours, time.Since(start), ourRequests, float64(len(w.ca.Requests())))
+	for range times {
+		legoObtain(b, legoClient(b, w, answers), "lego.example.com")
+	}
+	compare(b, ours, time.Since(start)/times, ourRequests, float64(len(w.ca.Requests())/times))
 }
 
 // BenchmarkEightAtATime renews many certificates, eight at a time; Pebble takes
@@ -227,7 +237,9 @@ func BenchmarkEightAtATime(b *testing.B) {
 		n += certs
 	}
 	ours := float64(n) / total.Seconds()
-	client := legoClient(b, w)
+	answers := &tokens{}
+	serveTokens(b, w, answers)
+	client := legoClient(b, w, answers)
 	legos := float64(legoCerts) / crowd(legoCerts, func(i int) { legoObtain(b, client, fmt.Sprintf("l%d.example.com", i)) }).Seconds()
 	b.ReportMetric(ours, "certificates/s")
 	b.ReportMetric(ours/legos, "x-faster-than-lego")

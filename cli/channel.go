@@ -39,11 +39,7 @@ func sayCommand(g *globals, name, usage string, say func(*apply.Runner, context.
 			if len(s.names.Value()) != 1 || channel == "" || version < 1 {
 				return usagef("%s needs --name, --channel and --version", name)
 			}
-			cfg, err := g.load()
-			if err != nil {
-				return err
-			}
-			certs, err := s.choose(cfg)
+			cfg, certs, err := g.selected(&s)
 			if err != nil {
 				return err
 			}

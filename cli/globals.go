@@ -134,6 +134,16 @@ func (s *selection) choose(cfg *config.Config) ([]config.Certificate, error) {
 	return chosen, nil
 }
 
+// selected reads the configuration and returns the selected certificates with it.
+func (g *globals) selected(s *selection) (*config.Config, []config.Certificate, error) {
+	cfg, err := g.load()
+	if err != nil {
+		return nil, nil, err
+	}
+	certs, err := s.choose(cfg)
+	return cfg, certs, err
+}
+
 func known(cfg *config.Config) string {
 	const shown = 10
 	var names []string

@@ -17,11 +17,7 @@ func jsonFlag(dest *bool) cli.Flag {
 // look opens the store for reading, without the lock, and returns the selected
 // certificates.
 func look(g *globals, s *selection) (*apply.Runner, []config.Certificate, error) {
-	cfg, err := g.load()
-	if err != nil {
-		return nil, nil, err
-	}
-	certs, err := s.choose(cfg)
+	cfg, certs, err := g.selected(s)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -48,11 +48,7 @@ func renewCommand(g *globals) *cli.Command {
 }
 
 func runRenew(ctx context.Context, g *globals, o *renewOptions) error {
-	cfg, err := g.load()
-	if err != nil {
-		return err
-	}
-	certs, err := o.choose(cfg)
+	cfg, certs, err := g.selected(&o.selection)
 	if err != nil {
 		return err
 	}

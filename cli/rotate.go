@@ -26,11 +26,7 @@ func rotateCommand(g *globals) *cli.Command {
 			if dryRun {
 				return dryRunRotate(c, g, &s, o)
 			}
-			cfg, err := g.load()
-			if err != nil {
-				return err
-			}
-			certs, err := s.choose(cfg)
+			cfg, certs, err := g.selected(&s)
 			if err != nil {
 				return err
 			}
