@@ -2,6 +2,7 @@ package hooks
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,14 +15,15 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
 
 // Command is a program that is run for an event.
 type Command struct {
-	Args    []string // the program and its arguments
-	Timeout time.Duration
+	Args    []string      // the program and its arguments
+	Timeout time.Duration // 0 stands for a minute
 }
 
 func (c Command) String() string { return fmt.Sprintf("%q", strings.Join(c.Args, " ")) }
@@ -29,12 +31,19 @@ func (c Command) String() string { return fmt.Sprintf("%q", strings.Join(c.Args,
 const (
 	maxOutput = 64 << 10        // bytes of output that are kept
 	grace     = 2 * time.Second // between SIGTERM and SIGKILL
+
+	defaultTimeout = time.Minute
 )
 
 // inherited are the variables that a hook gets from keepkey's own environment.
 // It is a list of what may pass, since nobody can list what may not: DNS
-// providers take their credentials from the environment.
-var inherited = []string{"PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR"}
+// providers take their credentials from the environment. The LC_ variables pass
+// besides, see [inherits].
+var inherited = []string{"PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR"}
+
+func inherits(name string) bool {
+	return slices.Contains(inherited, name) || strings.HasPrefix(name, "LC_")
+}
 
 // Run runs the program. Exit status 0 is success. When the time limit passes, or
 // ctx ends, the whole process group is ended.
@@ -66,51 +75,84 @@ func (c Command) Run(ctx context.Context, e Event) error {
 // exec runs the program, and explains how it failed with the end of its output.
 func (c Command) exec(ctx context.Context, env []string, input []byte, stdout io.Writer, output *tailBuffer) error {
 	fail := func(reason, output string) error { return &Error{Hook: c.String(), Reason: reason, Output: output} }
-	limited, cancel := context.WithTimeout(ctx, c.Timeout)
+	if len(c.Args) == 0 {
+		return fail("no program is named", "")
+	}
+	limit := cmp.Or(c.Timeout, defaultTimeout)
+	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	cmd := exec.CommandContext(limited, c.Args[0], c.Args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(input), stdout, output
 	cmd.Env = env
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	// When the program was told to stop, in nanoseconds; 0 when it ended by itself.
+	// The context alone can't tell: the limit may also pass between a good end and
+	// the end of the output, and a hook that succeeded must not be called again.
+	var stopped atomic.Int64
 	cmd.Cancel = func() error {
 		// The group, or grandchildren would live on. SIGKILL follows after the grace.
-		return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM)
+		if errors.Is(syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM), syscall.ESRCH) {
+			return os.ErrProcessDone
+		}
+		stopped.Store(time.Now().UnixNano())
+		return nil
 	}
 	cmd.WaitDelay = grace
 	err := cmd.Start()
 	if err == nil {
 		err = cmd.Wait()
+		if at := stopped.Load(); at != 0 {
+			// The program is gone; what it started may still be tidying up.
+			awaitGroup(cmd.Process.Pid, time.Unix(0, at).Add(grace))
+		}
 		// Whatever the program left behind in its group goes with it: it would hold
 		// locks and ports of a run that is over.
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 	}
 	var exit *exec.ExitError
 	switch {
-	case ctx.Err() != nil:
-		return fail("it was interrupted", output.String())
-	case limited.Err() != nil:
-		return fail(fmt.Sprintf("it did not end within %s and was stopped", c.Timeout), output.String())
 	case err == nil, errors.Is(err, exec.ErrWaitDelay):
 		// ErrWaitDelay: it ended well, but a child of its kept the output open.
 		return nil
+	case stopped.Load() != 0, cmd.Process == nil && limited.Err() != nil:
+		if ctx.Err() != nil {
+			return fail("it was interrupted", output.String())
+		}
+		return fail(fmt.Sprintf("it did not end within %s and was stopped", limit), output.String())
 	case errors.As(err, &exit):
 		if status := exit.Sys().(syscall.WaitStatus); status.Signaled() {
 			return fail(fmt.Sprintf("it was ended by a signal (%s)", status.Signal()), output.String())
 		}
 		return fail(fmt.Sprintf("it ended with exit status %d", exit.ExitCode()), output.String())
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, exec.ErrNotFound):
+	case errors.Is(err, exec.ErrNotFound):
+		return fail("there is no such program on PATH", "")
+	case errors.Is(err, fs.ErrNotExist):
+		// The kernel says the same of a script whose interpreter is missing.
+		if _, err := os.Stat(cmd.Path); err == nil {
+			return fail("its interpreter does not exist; look at the script's first line", "")
+		}
 		return fail("there is no such program", "")
+	case errors.Is(err, syscall.ENOEXEC):
+		return fail("it is not a program; a script has to begin with a line like #!/bin/sh", "")
 	case errors.Is(err, fs.ErrPermission):
 		return fail("it is not executable for keepkey's user", "")
 	}
 	return fail(err.Error(), output.String())
 }
 
+// awaitGroup returns when nothing is left of a process group, or at the deadline.
+// It has to ask again and again: those left are not our children to wait for.
+func awaitGroup(pgid int, deadline time.Time) {
+	for syscall.Kill(-pgid, 0) == nil && time.Now().Before(deadline) {
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
 func environment(e Event) []string {
 	var env []string
-	for _, name := range inherited {
-		if value, ok := os.LookupEnv(name); ok {
-			env = append(env, name+"="+value)
+	for _, variable := range os.Environ() {
+		if name, _, _ := strings.Cut(variable, "="); inherits(name) {
+			env = append(env, variable)
 		}
 	}
 	domains := strings.Join(e.Domains, " ")

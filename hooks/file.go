@@ -1,10 +1,16 @@
 package hooks
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"syscall"
 
 	"keepkey/internal/durable"
 )
@@ -14,25 +20,101 @@ type File struct{ Path string }
 
 func (f File) String() string { return f.Path }
 
-// Run replaces the file in one step. One that is there already keeps its mode; a
-// new one can be read by everybody.
+// Run replaces the file in one step. One that is there already keeps its mode and,
+// as far as keepkey may, its owner; a new one can be read by everybody.
 func (f File) Run(_ context.Context, e Event) error {
-	mode := fs.FileMode(0o644)
-	old, err := os.ReadFile(f.Path)
-	switch {
-	case err == nil && string(old) == e.Document:
+	err := replaceFile(f.Path, []byte(e.Document))
+	if err == nil {
 		return nil
-	case err == nil:
-		info, err := os.Stat(f.Path)
+	}
+	why := err.Error()
+	dir := filepath.Dir(f.Path)
+	if _, statErr := os.Stat(dir); errors.Is(statErr, fs.ErrNotExist) {
+		why = fmt.Sprintf("the directory %s does not exist", dir)
+	}
+	return &Error{Hook: f.String(), Reason: why}
+}
+
+func replaceFile(path string, data []byte) error {
+	old, info, err := openRegular(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return durable.Replace(path, data, durable.Access{Mode: 0o644})
+	}
+	if err != nil {
+		return err
+	}
+	defer old.Close()
+	// One byte more than ours is enough to see that it is another document.
+	content, err := io.ReadAll(io.LimitReader(old, int64(len(data))+1))
+	if err != nil {
+		return err
+	}
+	if bytes.Equal(content, data) {
+		return nil
+	}
+	mode := info.Mode().Perm()
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || (int(owner.Uid) == os.Geteuid() && int(owner.Gid) == os.Getegid()) {
+		return durable.Replace(path, data, durable.Access{Mode: mode})
+	}
+	return replaceOwned(path, data, mode, int(owner.Uid), int(owner.Gid))
+}
+
+// replaceOwned is [durable.Replace] for a file that is another user's, say the web
+// server's: with our owner and its mode, its readers would be locked out.
+//
+//	openat(tmp, O_CREAT|O_EXCL) write fchown fchmod fsync close
+//	renameat(tmp, path) fsync(dir)
+func replaceOwned(path string, data []byte, mode fs.FileMode, uid, gid int) error {
+	dir := filepath.Dir(path)
+	tmp := filepath.Join(dir, durable.TempPrefix+rand.Text())
+	if err := writeOwned(tmp, data, mode, uid, gid); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return errors.Join(err, os.Remove(tmp))
+	}
+	return durable.SyncDir(dir)
+}
+
+func writeOwned(path string, data []byte, mode fs.FileMode, uid, gid int) (err error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() {
 		if err != nil {
-			return &Error{Hook: f.String(), Reason: err.Error()}
+			err = errors.Join(err, os.Remove(path))
 		}
-		mode = info.Mode().Perm()
-	case !errors.Is(err, fs.ErrNotExist):
-		return &Error{Hook: f.String(), Reason: err.Error()}
+	}()
+	_, err = f.Write(data)
+	// Only root can give files away, and others only to a group of theirs. What is
+	// not possible is let be: the new pin set matters more than whose it is.
+	if f.Chown(uid, gid) != nil {
+		_ = f.Chown(-1, gid)
 	}
-	if err := durable.Replace(f.Path, []byte(e.Document), durable.Access{Mode: mode}); err != nil {
-		return &Error{Hook: f.String(), Reason: err.Error()}
+	if err == nil {
+		err = f.Chmod(mode)
 	}
-	return nil
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+// openRegular opens a file to read it, and nothing that could block: opening a
+// named pipe would wait for a writer, beyond any time limit.
+func openRegular(path string) (*os.File, fs.FileInfo, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a regular file", path)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, f.Close())
+	}
+	return f, info, nil
 }

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
@@ -35,6 +36,7 @@ func TestMain(m *testing.M) {
 		}
 	}
 	os.Setenv("CLOUDFLARE_DNS_API_TOKEN", "secret") // no hook may see this
+	os.Setenv("LC_MESSAGES", "C")                   // and each this
 	os.Exit(m.Run())
 }
 
@@ -62,6 +64,13 @@ func play(role string) {
 		select {}
 	case "daemonize": // ends well, and leaves a child that holds the output
 		p, err := os.StartProcess(os.Args[0], []string{os.Args[0], childFlag + "hang"}, &os.ProcAttr{Files: []*os.File{nil, os.Stdout, os.Stderr}})
+		if err != nil {
+			os.Exit(1)
+		}
+		os.WriteFile(param, []byte(strconv.Itoa(p.Pid)), 0o600)
+	case "detach": // ends well, and leaves a daemon in a session of its own, that holds the output
+		p, err := os.StartProcess(os.Args[0], []string{os.Args[0], childFlag + "hang"}, &os.ProcAttr{
+			Files: []*os.File{nil, os.Stdout, os.Stderr}, Sys: &syscall.SysProcAttr{Setsid: true}})
 		if err != nil {
 			os.Exit(1)
 		}
@@ -108,6 +117,18 @@ func TestCommandFailuresAreExplained(t *testing.T) {
 	if err := os.WriteFile(script, []byte("#!/bin/sh\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	// write makes a script in a process of its own: a file that is open for writing
+	// here could be inherited by a hook that another test starts, and not be run then.
+	scripts := 0
+	write := func(content string) string {
+		scripts++
+		path := filepath.Join(dir, "script-"+strconv.Itoa(scripts))
+		cmd := exec.Command("/bin/sh", "-c", `printf %s "$2" >"$1" && chmod 755 "$1"`, "sh", path, content)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		return path
+	}
 	brief := hookThat("hang")
 	brief.Timeout = 50 * time.Millisecond
 	for _, tt := range []struct {
@@ -121,6 +142,10 @@ func TestCommandFailuresAreExplained(t *testing.T) {
 		{"hangs", brief, "did not end within 50ms"},
 		{"missing", Command{Args: []string{filepath.Join(dir, "missing")}, Timeout: time.Minute}, "no such program"},
 		{"missing on PATH", Command{Args: []string{"keepkey-no-such-program"}, Timeout: time.Minute}, "no such program"},
+		{"no interpreter", Command{Args: []string{write("#!/no/such/shell\n")}}, "interpreter does not exist"},
+		{"no first line", Command{Args: []string{write("exit 0\n")}}, "begin with a line like #!/bin/sh"},
+		{"nothing", Command{}, "no program is named"},
+		{"no limit given", Command{Args: []string{write("#!/bin/sh\nexit 0\n")}}, ""},
 		{"not executable", Command{Args: []string{script}, Timeout: time.Minute}, "not executable"},
 		{"never reads its input", hookThat("close-stdin"), ""},
 		{"one line of 10 MiB", hookThat("shout:10"), "exit status 3"},
@@ -242,7 +267,7 @@ func TestCommandIsToldEverythingAndNoSecret(t *testing.T) {
 			for _, kv := range got.Env {
 				name, value, _ := strings.Cut(kv, "=")
 				switch {
-				case slices.Contains(inherited, name):
+				case inherits(name):
 				case name == "KEEPKEY_PINSET_FILE":
 					own = append(own, name)
 					if _, err := os.Stat(value); !errors.Is(err, fs.ErrNotExist) {
@@ -251,6 +276,9 @@ func TestCommandIsToldEverythingAndNoSecret(t *testing.T) {
 				default:
 					own = append(own, kv)
 				}
+			}
+			if !slices.Contains(got.Env, "LC_MESSAGES=C") {
+				t.Error("the language did not pass")
 			}
 			slices.Sort(own)
 			if !slices.Equal(own, tt.env) {

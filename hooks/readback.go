@@ -2,13 +2,13 @@ package hooks
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"time"
 )
 
@@ -18,7 +18,7 @@ type Source struct {
 	URL     string
 	Command []string // prints the document; it is told the event like a hook
 	File    string
-	Timeout time.Duration
+	Timeout time.Duration // 0 stands for a minute
 	// Transport is for tests; nil stands for the usual one.
 	Transport http.RoundTripper
 }
@@ -26,7 +26,7 @@ type Source struct {
 func (s Source) String() string {
 	switch {
 	case s.URL != "":
-		return s.URL
+		return withoutSecrets(s.URL)
 	case s.File != "":
 		return s.File
 	}
@@ -38,13 +38,14 @@ const maxDocument = 1 << 20
 
 // Read returns the document that is there now. Failures are [*Error]s.
 func (s Source) Read(ctx context.Context, e Event) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
+	s.Timeout = cmp.Or(s.Timeout, defaultTimeout)
+	limited, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
 	var data []byte
 	var err error
 	switch {
 	case s.URL != "":
-		data, err = s.fetch(ctx)
+		data, err = s.fetch(limited)
 	case s.File != "":
 		data, err = readDocument(s.File)
 	default:
@@ -54,10 +55,12 @@ func (s Source) Read(ctx context.Context, e Event) ([]byte, error) {
 	switch {
 	case errors.As(err, &explained):
 		return nil, err
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+	case err != nil && ctx.Err() != nil:
+		return nil, &Error{Hook: s.String(), Reason: "it was interrupted"}
+	case err != nil && limited.Err() != nil:
 		return nil, &Error{Hook: s.String(), Reason: fmt.Sprintf("no answer within %s", s.Timeout)}
 	case err != nil:
-		return nil, &Error{Hook: s.String(), Reason: err.Error()}
+		return nil, &Error{Hook: s.String(), Reason: reason(err)}
 	case len(data) > maxDocument:
 		return nil, &Error{Hook: s.String(), Reason: fmt.Sprintf("more than %d bytes are there", maxDocument)}
 	}
@@ -91,7 +94,7 @@ func (s Source) fetch(ctx context.Context) ([]byte, error) {
 }
 
 func readDocument(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	f, _, err := openRegular(path)
 	if err != nil {
 		return nil, err
 	}

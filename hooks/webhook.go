@@ -2,6 +2,7 @@ package hooks
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -11,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -21,13 +23,13 @@ import (
 // pin set's document, else the event as JSON.
 type Webhook struct {
 	URL        string
-	SecretFile string // holds the key that signs requests, or ""
-	Timeout    time.Duration
+	SecretFile string        // holds the key that signs requests, or ""
+	Timeout    time.Duration // 0 stands for a minute
 	// Transport is for tests; nil stands for the usual one.
 	Transport http.RoundTripper
 }
 
-func (w Webhook) String() string { return w.URL }
+func (w Webhook) String() string { return withoutSecrets(w.URL) }
 
 // maxAnswer is how much of a server's answer an error can show.
 const maxAnswer = 4 << 10
@@ -36,7 +38,8 @@ const maxAnswer = 4 << 10
 // followed: the body is signed for this address.
 func (w Webhook) Run(ctx context.Context, e Event) error {
 	fail := func(reason, output string) error { return &Error{Hook: w.String(), Reason: reason, Output: output} }
-	ctx, cancel := context.WithTimeout(ctx, w.Timeout)
+	limit := cmp.Or(w.Timeout, defaultTimeout)
+	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	e.Schema = 1
 	body := []byte(e.Document)
@@ -46,9 +49,9 @@ func (w Webhook) Run(ctx context.Context, e Event) error {
 			return fail(err.Error(), "")
 		}
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.URL, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(limited, http.MethodPost, w.URL, bytes.NewReader(body))
 	if err != nil {
-		return fail(err.Error(), "")
+		return fail(reason(err), "")
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "keepkey")
@@ -67,17 +70,47 @@ func (w Webhook) Run(ctx context.Context, e Event) error {
 	}
 	resp, err := client.Do(req)
 	switch {
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return fail(fmt.Sprintf("no answer within %s", w.Timeout), "")
+	case err != nil && ctx.Err() != nil:
+		return fail("it was interrupted", "")
+	case err != nil && limited.Err() != nil:
+		return fail(fmt.Sprintf("no answer within %s", limit), "")
 	case err != nil:
-		return fail(err.Error(), "")
+		return fail(reason(err), "")
 	}
 	defer resp.Body.Close()
-	answer, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer)) // the status decides
-	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		return fail(fmt.Sprintf("it answered with status %d", resp.StatusCode), string(answer))
+	if resp.StatusCode >= 200 && resp.StatusCode <= 299 {
+		return nil // whatever else it says, and however slowly
 	}
-	return nil
+	answer, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer)) // the status decides
+	said := fmt.Sprintf("it answered with status %d", resp.StatusCode)
+	if resp.StatusCode >= 300 && resp.StatusCode <= 399 {
+		said += ", and redirects are not followed"
+	}
+	return fail(said, string(answer))
+}
+
+// withoutSecrets returns an address as it may be shown: some services want a token
+// in the query, or a password before the host.
+func withoutSecrets(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return "an address that is not a URL"
+	}
+	u.User, u.Fragment = nil, ""
+	if u.RawQuery != "" {
+		u.RawQuery = "..."
+	}
+	return u.String()
+}
+
+// reason explains an error of net/http without the address, which [Error] names
+// already, and which may hold a secret.
+func reason(err error) string {
+	var of *url.Error
+	if errors.As(err, &of) {
+		err = of.Err
+	}
+	return err.Error()
 }
 
 // sign makes the signature header: the time and the HMAC-SHA256 of the time, a
@@ -87,7 +120,7 @@ func (w Webhook) sign(body []byte, now time.Time) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	key := strings.TrimSpace(string(secret))
+	key := strings.TrimRight(string(secret), "\r\n") // editors end the last line
 	if key == "" {
 		return "", fmt.Errorf("%s is empty", w.SecretFile)
 	}
