@@ -38,7 +38,8 @@ func startDNS(host string) (*DNS, error) {
 	for range 20 {
 		var tcp net.Listener
 		var udp net.PacketConn
-		if tcp, err = net.Listen("tcp", host+":0"); err != nil {
+		// Not on the challenges' host: a port that is taken there could be theirs.
+		if tcp, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 			return nil, err
 		}
 		if udp, err = net.ListenPacket("udp", tcp.Addr().String()); err != nil {
