@@ -68,7 +68,9 @@ func Problem(e Endpoint, status int, kind, detail, retryAfter string) Fault {
 
 func nonce(next http.Handler) string {
 	rec := httptest.NewRecorder()
-	next.ServeHTTP(rec, httptest.NewRequest(http.MethodHead, string(NewNonce), nil))
+	req := httptest.NewRequest(http.MethodHead, string(NewNonce), nil)
+	req.Header.Set("User-Agent", "acmetest") // Pebble gives no nonce without one
+	next.ServeHTTP(rec, req)
 	return rec.Header().Get("Replay-Nonce")
 }
 
@@ -141,6 +143,9 @@ func Cut(e Endpoint, after int) Fault {
 		w.Header().Set("Content-Length", strconv.Itoa(rec.Body.Len()))
 		w.WriteHeader(rec.Code)
 		w.Write(rec.Body.Bytes()[:min(after, rec.Body.Len())])
+		if after > 0 {
+			http.NewResponseController(w).Flush() // or it would be lost with us
+		}
 		panic(http.ErrAbortHandler)
 	})
 }
