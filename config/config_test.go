@@ -2,7 +2,6 @@ package config
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -10,8 +9,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"gopkg.in/yaml.v3"
 
 	"keepkey/pinset"
 )
@@ -54,13 +51,22 @@ func TestExampleIsValidAndShowsEveryKey(t *testing.T) {
 	if n := len(cfg.Certificates); n != 3 {
 		t.Errorf("%d certificates, want 3", n)
 	}
-	source, err := os.ReadFile("decode.go")
+	files, err := filepath.Glob("*.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys := regexp.MustCompile(`(?m)^\s+"([a-z0-9_-]+)": +(?:d\.|func)`).FindAllSubmatch(source, -1)
+	var keys [][][]byte
+	for _, file := range files {
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasSuffix(file, "_test.go") {
+			keys = append(keys, regexp.MustCompile(`(?m)^\s+"([a-z0-9_-]+)": +(?:d\.|func)`).FindAllSubmatch(source, -1)...)
+		}
+	}
 	if len(keys) < 25 {
-		t.Fatalf("only %d keys were found in decode.go: the test looks in the wrong place", len(keys))
+		t.Fatalf("only %d keys were found: the test looks in the wrong place", len(keys))
 	}
 	for _, key := range keys {
 		if !regexp.MustCompile(`\b` + string(key[1]) + `:`).Match(data) {
@@ -104,7 +110,7 @@ certificates:
 // bad lists mistakes with what a person is told of them.
 var bad = []struct{ name, yaml, want string }{
 	{"empty", "", "/c.yaml: the file is empty"},
-	{"not UTF-8", "state: \xff", "/c.yaml: the file is not UTF-8 text"},
+	{"not UTF-8", "state: \xff", "/c.yaml:1: the file is not UTF-8 text: it has the byte 0xff here"},
 	{"a tab", "acme:\n\temail: x", "/c.yaml:2: found character that cannot start any token"},
 	{"two documents", minimal + "---\n" + minimal, "/c.yaml:4: a second document begins here; want one"},
 	{"a list", "- a", "/c.yaml:1: want keys and values, found a list"},
@@ -121,12 +127,12 @@ var bad = []struct{ name, yaml, want string }{
 	{"no such CA", "acme: {accept_terms: true, directory: letsencryptt}\ncertificates: []", `/c.yaml:1: acme.directory: "letsencryptt" is no ACME directory: want an https URL, or one of google, google-staging, letsencrypt, letsencrypt-staging, zerossl`},
 	{"a CA without TLS", `acme: {accept_terms: true, directory: "http://ca.example"}` + "\ncertificates: []", `/c.yaml:1: acme.directory: "http://ca.example" is no ACME directory`},
 	{"no e-mail address", "acme: {accept_terms: true, email: ops}\ncertificates: []", `/c.yaml:1: acme.email: "ops" is no e-mail address`},
-	{"a missing bundle", "acme: {accept_terms: true, ca_bundle: no.pem}\ncertificates: []", "/c.yaml:1: acme.ca_bundle: open /no.pem: no such file or directory"},
+	{"a missing bundle", "acme: {accept_terms: true, ca_bundle: no.pem}\ncertificates: []", "/c.yaml:1: acme.ca_bundle: cannot read \"/no.pem\": no such file or directory"},
 	{"half a binding", "acme: {accept_terms: true, eab: {kid: k}}\ncertificates: []", "/c.yaml:1: acme.eab: want both kid and hmac_file"},
 	{"no domains", "acme: {accept_terms: true}\ncertificates: [{name: a}]", "/c.yaml:2: certificates[0]: domains is missing: want a list with at least one domain name"},
 	{"an empty list of domains", certificate("domains: []"), "/c.yaml:3: certificates[0].domains: 0 domain names: want 1 to 100"},
 	{"a domain twice", certificate("domains: [a.example.com, A.example.com.]"), `/c.yaml:3: certificates[0].domains[1]: "a.example.com" is there twice`},
-	{"a wildcard with HTTP-01", certificate(`domains: ["*.example.com"]`), `/c.yaml:3: certificates[0].domains: "*.example.com" is a wildcard, which CAs give out for dns-01 only: set challenge to dns-01`},
+	{"a wildcard with HTTP-01", certificate(`domains: ["*.example.com"]`), `/c.yaml:3: certificates[0].domains[0]: "*.example.com" is a wildcard, which CAs give out for dns-01 only: set challenge to dns-01`},
 	{"two of a name", "acme: {accept_terms: true}\ncertificates:\n - domains: [a.example.com]\n - domains: [b.example.com]\n   name: a.example.com", "/c.yaml:4: certificates[1].name: the name \"a.example.com\" is taken by the certificate in line 3; give one of them another `name`"},
 	{"a name that is a path", certificate("domains: [a.example.com]\n   name: ../x"), `/c.yaml:4: certificates[0].name: "../x" is no name: want lower-case letters`},
 	{"no such key type", certificate("domains: [a.example.com]\n   key_type: ed25519"), `/c.yaml:4: certificates[0].key_type: "ed25519" is not a key type: want ec256, ec384, rsa2048, rsa3072, rsa4096`},
@@ -135,7 +141,7 @@ var bad = []struct{ name, yaml, want string }{
 	{"a challenge misspelt", certificate("domains: [a.example.com]\n   challenge: {htp-01: {}}"), `/c.yaml:4: certificates[0].challenge: unknown key "htp-01"; did you mean "http-01"? accepted: dns-01, http-01, tls-alpn-01`},
 	{"HTTP-01 both ways", certificate("domains: [a.example.com]\n   challenge: {http-01: {listen: \":80\", webroot: /}}"), "/c.yaml:4: certificates[0].challenge.http-01: want either listen or webroot"},
 	{"no such port", certificate("domains: [a.example.com]\n   challenge: {http-01: {listen: \":99999\"}}"), `/c.yaml:4: certificates[0].challenge.http-01.listen: ":99999": want an address to listen on`},
-	{"a webroot that is a file", certificate("domains: [a.example.com]\n   challenge: {http-01: {webroot: /etc/passwd}}"), "/c.yaml:4: certificates[0].challenge.http-01.webroot: /etc/passwd is not a directory"},
+	{"a webroot that is a file", certificate("domains: [a.example.com]\n   challenge: {http-01: {webroot: /etc/passwd}}"), `/c.yaml:4: certificates[0].challenge.http-01.webroot: "/etc/passwd" is not a directory`},
 	{"no DNS provider", certificate("domains: [a.example.com]\n   challenge: {dns-01: {}}"), "/c.yaml:4: certificates[0].challenge.dns-01: provider is missing: want the name of a DNS provider"},
 	{"no such propagation", certificate("domains: [a.example.com]\n   challenge: {dns-01: {provider: exec, propagation: never}}"), `/c.yaml:4: certificates[0].challenge.dns-01.propagation: "never": want authoritative, resolvers, or a duration to wait instead (at most 1h)`},
 	{"a channel without a lifetime", channel("{name: a, format: json, publish: [{file: a}]}"), "/c.yaml:4: certificates[0].channels[0]: lifetime is missing: want how long a client goes on enforcing"},
@@ -145,7 +151,7 @@ var bad = []struct{ name, yaml, want string }{
 	{"confirmed somehow", channel("{name: a, format: json, lifetime: 1d, confirm: maybe, publish: [{file: a}]}"), `/c.yaml:4: certificates[0].channels[0].confirm: "maybe": want automatic or manual`},
 	{"no such format", channel("{name: a, format: xml, lifetime: 1d, publish: [{file: a}]}"), `/c.yaml:4: certificates[0].channels[0].format: "xml" is no format: want json`},
 	{"two channels of a name", channel("{name: a, format: json, lifetime: 1d, publish: [{file: a}]}, {name: a, format: json, lifetime: 1d, publish: [{file: b}]}"), `/c.yaml:4: certificates[0].channels[1].name: the name "a" is taken by the channel in line 4`},
-	{"two publications to one file", channel("{name: a, format: json, lifetime: 1d, publish: [{file: a}, {file: ./a}]}"), `/c.yaml:3: certificates[0].channels[0].publish[1].file: "/a" is published to already, by the certificate in line 3`},
+	{"two publications to one file", channel("{name: a, format: json, lifetime: 1d, publish: [{file: a}, {file: ./a}]}"), `/c.yaml:4: certificates[0].channels[0].publish[1].file: "/a" is published to already, in line 4`},
 	{"a hook that is nothing", channel("{name: a, format: json, lifetime: 1d, publish: [{timeout: 5s}]}"), "/c.yaml:4: certificates[0].channels[0].publish[0]: want exactly one of command, file, webhook"},
 	{"a hook that is two things", channel("{name: a, format: json, lifetime: 1d, publish: [{file: a, command: [b]}]}"), "/c.yaml:4: certificates[0].channels[0].publish[0]: want exactly one of command, file, webhook"},
 	{"a deploy hook to a file", certificate("domains: [a.example.com]\n   deploy: [{file: a}]"), `/c.yaml:4: certificates[0].deploy[0]: unknown key "file"; accepted: command, timeout, webhook`},
@@ -294,62 +300,4 @@ certificates:
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-}
-
-func FuzzParse(f *testing.F) {
-	f.Add([]byte(minimal))
-	for _, tt := range bad {
-		f.Add([]byte(tt.yaml))
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		cfg, err := Parse("/c.yaml", data)
-		if err != nil {
-			return
-		}
-		for _, c := range cfg.Certificates {
-			if !validName.MatchString(c.Name) || len(c.Domains) == 0 || c.Backups < 1 || !c.ACME.AcceptTerms {
-				t.Errorf("accepted: %+v", c)
-			}
-			for _, domain := range c.Domains {
-				if again, err := ParseDomain(domain); again != domain || err != nil {
-					t.Errorf("%q is not in its final form: %q, %v", domain, again, err)
-				}
-			}
-		}
-	})
-}
-
-func FuzzParseDuration(f *testing.F) {
-	f.Add("1w2d3h")
-	f.Fuzz(func(t *testing.T, s string) {
-		if d, err := ParseDuration(s); err == nil && d < 0 {
-			t.Errorf("%q is negative: %s", s, d)
-		}
-	})
-}
-
-// BenchmarkParse reads 1,000 certificates, and reports how much longer that takes
-// than decoding the same document with the YAML library alone.
-func BenchmarkParse(b *testing.B) {
-	var doc strings.Builder
-	doc.WriteString("acme: {accept_terms: true}\ncertificates:\n")
-	for i := range 1000 {
-		fmt.Fprintf(&doc, "  - domains: [h%d.example.com, i%d.example.com]\n    deploy: [{command: [systemctl, reload, nginx]}]\n", i, i)
-	}
-	data := []byte(doc.String())
-	var ours, bare time.Duration
-	for b.Loop() {
-		start := time.Now()
-		if _, err := Parse("/c.yaml", data); err != nil {
-			b.Fatal(err)
-		}
-		ours += time.Since(start)
-		start = time.Now()
-		var v any
-		if err := yaml.Unmarshal(data, &v); err != nil {
-			b.Fatal(err)
-		}
-		bare += time.Since(start)
-	}
-	b.ReportMetric(float64(ours)/float64(bare), "x-yaml")
 }

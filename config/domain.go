@@ -19,29 +19,61 @@ var hostnames = idna.New(
 // beginning with "*.".
 func ParseDomain(s string) (string, error) {
 	rest, wildcard := strings.CutPrefix(s, "*.")
-	rest = strings.TrimSuffix(rest, ".")
-	if rest == "" {
+	if strings.Trim(rest, ".") == "" {
 		return "", errors.New("a domain name is empty")
 	}
-	if _, err := netip.ParseAddr(rest); err == nil {
-		return "", fmt.Errorf("%q is an address: want a domain name", s)
+	if _, err := netip.ParseAddr(strings.TrimSuffix(rest, ".")); err == nil {
+		return "", fmt.Errorf("%.300q is an address: want a domain name", s)
 	}
-	ascii, err := hostnames.ToASCII(rest)
+	ascii, err := toASCII(rest)
 	if err != nil {
-		return "", fmt.Errorf("%q is no domain name: want labels of letters, digits and hyphens, up to 63 octets each and 253 in all", s)
+		return "", fmt.Errorf("%.300q %w", s, err)
 	}
-	if len(ascii) > 253 {
-		return "", fmt.Errorf("%q is too long: a domain name has at most 253 octets", s)
-	}
-	labels := strings.Split(ascii, ".")
-	if len(labels) < 2 {
-		return "", fmt.Errorf("%q has one label only: want a full domain name such as www.example.com", s)
-	}
-	if strings.Trim(labels[len(labels)-1], "0123456789") == "" {
-		return "", fmt.Errorf("%q is no domain name: its last label is a number", s)
+	if !strings.Contains(ascii, ".") {
+		return "", fmt.Errorf("%.300q has one label only: want a full domain name such as www.example.com", s)
 	}
 	if wildcard {
-		return "*." + ascii, nil
+		ascii = "*." + ascii
+		if len(ascii) > maxName {
+			return "", fmt.Errorf("%.300q %w", s, errTooLong)
+		}
+	}
+	return ascii, nil
+}
+
+const (
+	maxName = 253
+	// maxInput is in octets, before names are converted: more than a name of
+	// maxName octets can come from, and little enough for a conversion whose time
+	// grows with the square.
+	maxInput = 1024
+)
+
+var (
+	errNoName  = errors.New("is no domain name: want labels of letters, digits and hyphens, up to 63 octets each and 253 in all")
+	errNumeric = errors.New("is no domain name: its last label is a number")
+	errTooLong = errors.New("is too long: a domain name has at most 253 octets")
+)
+
+// toASCII brings a host's name to its final form, without a trailing dot.
+func toASCII(s string) (string, error) {
+	if len(s) > maxInput {
+		return "", errTooLong
+	}
+	ascii, err := hostnames.ToASCII(s)
+	if err != nil {
+		return "", errNoName
+	}
+	ascii = strings.TrimSuffix(ascii, ".") // after the conversion: there are other full stops
+	if len(ascii) > maxName {
+		return "", errTooLong
+	}
+	last := ascii[strings.LastIndexByte(ascii, '.')+1:]
+	switch {
+	case last == "":
+		return "", errNoName
+	case strings.Trim(last, "0123456789") == "":
+		return "", errNumeric
 	}
 	return ascii, nil
 }

@@ -16,8 +16,8 @@ const (
 )
 
 var (
-	wholeDuration = regexp.MustCompile(`^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h|d|w))+$`)
-	durationTerm  = regexp.MustCompile(`([0-9]+(?:\.[0-9]+)?)(ns|us|µs|ms|s|m|h|d|w)`)
+	wholeDuration = regexp.MustCompile(`^([0-9]+(\.[0-9]+)?(ns|us|µs|μs|ms|s|m|h|d|w))+$`)
+	durationTerm  = regexp.MustCompile(`([0-9]+(?:\.[0-9]+)?)(ns|us|µs|μs|ms|s|m|h|d|w)`) // Go takes both signs for micro
 )
 
 var errDuration = errors.New(`want a duration such as 90s, 12h, 30d or 1w`)
@@ -48,7 +48,7 @@ func parseTerm(number, unit string) (time.Duration, error) {
 		return time.ParseDuration(number + unit)
 	}
 	n, err := strconv.ParseFloat(number, 64)
-	if err != nil || n*float64(hours) > float64(1<<62)/float64(time.Hour) {
+	if err != nil || n*float64(hours)*float64(time.Hour) >= 1<<63 {
 		return 0, errDuration
 	}
 	return time.Duration(n * float64(hours) * float64(time.Hour)), nil
@@ -64,7 +64,7 @@ func FormatDuration(d time.Duration) string {
 	for _, u := range []struct {
 		unit time.Duration
 		name string
-	}{{week, "w"}, {day, "d"}, {time.Hour, "h"}, {time.Minute, "m"}, {time.Second, "s"}, {time.Nanosecond, "ns"}} {
+	}{{week, "w"}, {day, "d"}, {time.Hour, "h"}, {time.Minute, "m"}, {time.Second, "s"}, {time.Millisecond, "ms"}, {time.Microsecond, "µs"}, {time.Nanosecond, "ns"}} {
 		if n := d / u.unit; n > 0 {
 			fmt.Fprintf(&b, "%d%s", n, u.name)
 			d -= n * u.unit

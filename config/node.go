@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"gopkg.in/yaml.v3"
 )
@@ -16,7 +17,8 @@ type decoder struct {
 	dir  string // relative paths count from here
 	errs Errors
 
-	termsMissing map[string]bool // by directory: complained about once
+	termsMissing map[*yaml.Node]bool // by acme section: complained about once
+	published    map[string]int      // the line of each file that is published to
 }
 
 func (d *decoder) errorf(n *yaml.Node, path, format string, args ...any) {
@@ -40,7 +42,7 @@ func (d *decoder) mapping(n *yaml.Node, path string, known fields) {
 	lines := make(map[string]int)
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
-		if key.Kind != yaml.ScalarNode || key.Tag == "!!merge" {
+		if key.Kind != yaml.ScalarNode || key.Tag == "!!merge" || key.Anchor != "" {
 			d.errorf(key, path, "a key must be a plain word; accepted: %s", strings.Join(names, ", "))
 			continue
 		}
@@ -49,7 +51,7 @@ func (d *decoder) mapping(n *yaml.Node, path string, known fields) {
 			sub = path + "." + key.Value
 		}
 		if line, twice := lines[key.Value]; twice {
-			d.errorf(key, path, "the key %q is given twice, first in line %d", key.Value, line)
+			d.errorf(key, path, "the key %.100q is given twice, first in line %d", key.Value, line)
 			continue
 		}
 		lines[key.Value] = key.Line
@@ -103,11 +105,39 @@ func found(n *yaml.Node) string {
 	case "!!null":
 		return "nothing"
 	case "!!bool":
-		return "the truth value " + n.Value
+		return "the truth value " + bare(n.Value)
 	case "!!int", "!!float":
-		return "the number " + n.Value
+		return "the number " + bare(n.Value)
 	}
 	return fmt.Sprintf("%.100q", n.Value)
+}
+
+// bare is a value as %q writes it, without the quotes: a tag can call anything a
+// number.
+func bare(s string) string { return strings.Trim(fmt.Sprintf("%.100q", s), `"`) }
+
+// valueOf returns the value of a key, or nil.
+func valueOf(n *yaml.Node, key string) *yaml.Node {
+	if n == nil || n.Kind != yaml.MappingNode {
+		return nil
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == key {
+			return n.Content[i+1]
+		}
+	}
+	return nil
+}
+
+// given counts those of the keys that a mapping has, whatever their values.
+func given(n *yaml.Node, keys ...string) int {
+	count := 0
+	for _, key := range keys {
+		if valueOf(n, key) != nil {
+			count++
+		}
+	}
+	return count
 }
 
 // text reads a string that is not empty and has no control characters.
@@ -127,7 +157,7 @@ func (d *decoder) textAt(dest *string, want string, n *yaml.Node, path string) b
 		d.errorf(n, path, "want %s, found nothing", want)
 		return false
 	}
-	if strings.ContainsFunc(n.Value, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+	if strings.ContainsFunc(n.Value, unicode.IsControl) {
 		d.errorf(n, path, "want %s, found %.100q with control characters", want, n.Value)
 		return false
 	}

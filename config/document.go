@@ -1,0 +1,77 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"gopkg.in/yaml.v3"
+)
+
+// document reads the one YAML document of a file.
+func document(file string, data []byte) (*yaml.Node, error) {
+	refuse := func(line int, format string, args ...any) (*yaml.Node, error) {
+		return nil, Errors{{File: file, Line: line, Text: fmt.Sprintf(format, args...)}}
+	}
+	if line, text := notText(data); text != "" {
+		return refuse(line, "%s", text)
+	}
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	var doc, second yaml.Node
+	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
+		return refuse(0, "the file is empty")
+	} else if err != nil {
+		line, text := yamlError(err)
+		return refuse(line, "%s", text)
+	}
+	if err := dec.Decode(&second); err == nil {
+		return refuse(second.Line, "a second document begins here; want one")
+	} else if !errors.Is(err, io.EOF) {
+		line, text := yamlError(err)
+		return refuse(line, "%s", text)
+	}
+	return doc.Content[0], nil
+}
+
+// notText finds what is no text, with its line. (The library tells neither.)
+func notText(data []byte) (line int, text string) {
+	line = 1
+	for i := 0; i < len(data); {
+		r, size := rune(data[i]), 1
+		if r >= utf8.RuneSelf {
+			r, size = utf8.DecodeRune(data[i:])
+		}
+		switch {
+		case r == '\n':
+			line++
+		case r == utf8.RuneError && size == 1:
+			return line, fmt.Sprintf("the file is not UTF-8 text: it has the byte %#02x here", data[i])
+		case (r < ' ' && r != '\t' && r != '\r') || (r >= 0x7f && r < 0xa0 && r != 0x85):
+			return line, fmt.Sprintf("control characters are not allowed: %U", r)
+		}
+		i += size
+	}
+	return 0, ""
+}
+
+var yamlLine = regexp.MustCompile(`^line (\d+): `)
+
+// yamlError takes the line out of an error of the YAML library, which leaves the
+// first one out.
+func yamlError(err error) (line int, text string) {
+	text = strings.TrimPrefix(err.Error(), "yaml: ")
+	m := yamlLine.FindStringSubmatch(text)
+	if m == nil {
+		return 1, text
+	}
+	line, err = strconv.Atoi(m[1])
+	if err != nil {
+		return 0, text // more digits than a file has lines
+	}
+	return line, strings.TrimPrefix(text, m[0])
+}

@@ -1,0 +1,135 @@
+package config
+
+import (
+	"errors"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+func (d *decoder) resolve(path string) string {
+	if filepath.IsAbs(path) {
+		return filepath.Clean(path)
+	}
+	return filepath.Join(d.dir, path)
+}
+
+func (d *decoder) path(dest *string, want string) func(*yaml.Node, string) {
+	return func(n *yaml.Node, path string) {
+		if d.textAt(dest, want, n, path) {
+			*dest = d.resolve(*dest)
+		}
+	}
+}
+
+// readable reads the path of a file that must be there and readable.
+func (d *decoder) readable(dest *string, want string) func(*yaml.Node, string) {
+	return func(n *yaml.Node, path string) {
+		if !d.textAt(dest, want, n, path) {
+			return
+		}
+		*dest = d.resolve(*dest)
+		info, err := os.Stat(*dest)
+		if err == nil && info.IsDir() {
+			d.errorf(n, path, "%q is a directory: want %s", *dest, want)
+			return
+		}
+		if err == nil && info.Mode().IsRegular() { // opening a pipe would wait for its writer
+			var f *os.File
+			if f, err = os.Open(*dest); err == nil {
+				f.Close()
+			}
+		}
+		if err != nil {
+			d.errorf(n, path, "cannot read %q: %v", *dest, reason(err))
+		}
+	}
+}
+
+func (d *decoder) directory(dest *string, want string) func(*yaml.Node, string) {
+	return func(n *yaml.Node, path string) {
+		if !d.textAt(dest, want, n, path) {
+			return
+		}
+		*dest = d.resolve(*dest)
+		info, err := os.Stat(*dest)
+		switch {
+		case err != nil:
+			d.errorf(n, path, "cannot use %q: %v", *dest, reason(err))
+		case !info.IsDir():
+			d.errorf(n, path, "%q is not a directory", *dest)
+		}
+	}
+}
+
+// reason takes the path out of a file system's error: it is in the message, quoted.
+func reason(err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return pe.Err
+	}
+	return err
+}
+
+func (d *decoder) listen(dest *string) func(*yaml.Node, string) {
+	const want = `an address to listen on, such as ":80" or "192.0.2.1:80"`
+	return func(n *yaml.Node, path string) {
+		var s string
+		if !d.textAt(&s, want, n, path) {
+			return
+		}
+		host, port, err := net.SplitHostPort(s)
+		if err == nil && host != "" {
+			host, err = parseHost(host)
+		}
+		if err != nil || !validPort(port) {
+			d.errorf(n, path, "%.100q: want %s", s, want)
+			return
+		}
+		*dest = net.JoinHostPort(host, port)
+	}
+}
+
+func (d *decoder) addresses(dest *[]string, defaultPort, want string) func(*yaml.Node, string) {
+	return func(n *yaml.Node, path string) {
+		d.sequence(n, path, func(n *yaml.Node, path string) {
+			var s string
+			if !d.textAt(&s, want, n, path) {
+				return
+			}
+			host, port, err := net.SplitHostPort(s)
+			if err != nil { // no port; an IPv6 address may be in brackets
+				host, port = s, defaultPort
+				if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {
+					host = s[1 : len(s)-1]
+				}
+			}
+			host, err = parseHost(host)
+			if err != nil || !validPort(port) {
+				d.errorf(n, path, "%.100q: want %s", s, want)
+				return
+			}
+			*dest = append(*dest, net.JoinHostPort(host, port))
+		})
+	}
+}
+
+// parseHost reads what can be connected to: an address or a host's name, which may
+// be a local one of a single label.
+func parseHost(s string) (string, error) {
+	if _, err := netip.ParseAddr(s); err == nil {
+		return s, nil
+	}
+	return toASCII(s)
+}
+
+func validPort(s string) bool {
+	port, err := strconv.ParseUint(s, 10, 16) // takes no sign
+	return err == nil && port >= 1
+}
