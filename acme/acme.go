@@ -115,17 +115,27 @@ func Connect(ctx context.Context, cfg Config) (*Client, error) {
 // signAs reads the CA's directory and signs with the account's URL from then on,
 // or with the key alone when there is none.
 func (c *Client) signAs(ctx context.Context, accountURL string) error {
-	core, err := call(ctx, func() (*api.Core, error) {
-		// A client of its own, since lego wraps its transport each time.
-		client := &http.Client{Transport: c.guard, CheckRedirect: sameHost}
-		return api.New(client, c.cfg.UserAgent, c.cfg.Directory, accountURL, c.cfg.AccountKey)
-	})
+	core, err := c.signer(ctx, accountURL, c.cfg.AccountKey)
 	if err != nil {
-		return fmt.Errorf("CA %s: %w", c.cfg.Directory, err)
+		return err
 	}
 	c.api.Store(core)
 	c.known = accountURL != ""
 	return nil
+}
+
+// signer returns lego's API, signing with a key and, when it is an account's, with
+// the account's URL.
+func (c *Client) signer(ctx context.Context, accountURL string, key crypto.Signer) (*api.Core, error) {
+	core, err := call(ctx, func() (*api.Core, error) {
+		// A client of its own, since lego wraps its transport each time.
+		client := &http.Client{Transport: c.guard, CheckRedirect: sameHost}
+		return api.New(client, c.cfg.UserAgent, c.cfg.Directory, accountURL, key)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("CA %s: %w", c.cfg.Directory, err)
+	}
+	return core, nil
 }
 
 // Close ends what is under way and drops the connections.

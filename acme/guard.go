@@ -109,6 +109,7 @@ const (
 	errNamespace           = "urn:ietf:params:acme:error:"
 	errBadNonce            = errNamespace + "badNonce"
 	errAlreadyReplaced     = errNamespace + "alreadyReplaced"
+	errAlreadyRevoked      = errNamespace + "alreadyRevoked"
 	errAccountDoesNotExist = errNamespace + "accountDoesNotExist"
 	errRateLimited         = errNamespace + "rateLimited"
 )

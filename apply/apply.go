@@ -280,6 +280,10 @@ func (l *lineage) do(ctx context.Context, a plan.Action) error {
 		return l.obtain(ctx, a)
 	case plan.RetireOld:
 		return l.commit(func(s *plan.State) { s.Rollover = nil })
+	case plan.BeginRollover:
+		return l.beginRollover()
+	case plan.Revoke:
+		return l.revoke(ctx, a)
 	case plan.Install:
 		return l.store.Switch(a.Version)
 	case plan.Deploy:
@@ -299,7 +303,18 @@ func (l *lineage) generateKey(a plan.Action) error {
 	}
 	return l.commit(func(s *plan.State) {
 		s.Keys = append(s.Keys, plan.Key{Pin: created, Type: l.config.KeyType, Role: a.Role, Created: l.Now()})
+		if a.Role == plan.Active {
+			s.Since = l.Now()
+		}
 	})
+}
+
+func (l *lineage) beginRollover() error {
+	next := *l.state
+	if err := next.AskRollover(l.Now()); err != nil {
+		return err
+	}
+	return l.commit(func(s *plan.State) { s.Rollover = next.Rollover })
 }
 
 func jitter() float64 { return rand.Float64() }

@@ -2,9 +2,11 @@ package apply
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"keepkey/config"
+	"keepkey/pinset"
 	"keepkey/plan"
 )
 
@@ -12,16 +14,26 @@ import (
 type RotateOptions struct {
 	Undo     bool // go back to the key before
 	WhenOpen bool // put it on record although the gate is closed, and wait
+	// Compromised says that others may have the active key: it is replaced without
+	// waiting for publications, and its certificates are revoked.
+	Compromised bool
+	// AcceptBreakage, with Compromised, gives up the clients whose pin sets keep the
+	// gate closed.
+	AcceptBreakage bool
 }
 
 // GateClosedError says that a key may not be served now, and why. Nothing was
 // changed.
 type GateClosedError struct {
-	Name   string
-	Reason string
+	Name        string
+	Reason      string
+	Compromised bool // it was asked for because of that
 }
 
 func (e *GateClosedError) Error() string {
+	if e.Compromised {
+		return fmt.Sprintf("%s: the key is not switched, since clients would be locked out: the gate is %s; nothing was changed, and the compromised key is still served; to switch all the same, add --accept-breakage", e.Name, e.Reason)
+	}
 	return fmt.Sprintf("%s: the key is not switched, since the gate is %s; nothing was changed, and what is live stays; to have it happen by itself when the gate opens, add --when-open", e.Name, e.Reason)
 }
 
@@ -29,28 +41,58 @@ func (e *GateClosedError) Error() string {
 // key, or that this shall be undone. The renewals that follow do it. When the gate
 // is closed and nobody wants to wait, the error is a [*GateClosedError].
 func (r *Runner) Rotate(ctx context.Context, cert config.Certificate, o RotateOptions) error {
-	in, next, err := r.asked(ctx, cert, o)
+	if o.AcceptBreakage {
+		if err := r.ensureSuccessor(ctx, cert); err != nil {
+			return err
+		}
+	}
+	l, in, next, err := r.asked(ctx, cert, o)
 	if err != nil {
 		return err
 	}
+	var closed pinset.Verdict
 	if ro := next.Rollover; ro != nil && ro.Switched.IsZero() && !o.WhenOpen {
 		if err := in.Disk.KeyProblems[ro.To]; err != nil {
 			return fmt.Errorf("%w; nothing was changed", err)
 		}
 		if v := plan.Gate(in, ro.To); !v.Open {
-			return &GateClosedError{Name: cert.Name, Reason: plan.TellGate(v)}
+			closed = v
+			if !o.AcceptBreakage {
+				return &GateClosedError{Name: cert.Name, Reason: plan.TellGate(v), Compromised: ro.Compromised}
+			}
 		}
 	}
-	l, err := r.look(ctx, cert)
-	if err != nil {
+	// First what is wanted, then what it costs: a crash in between leaves the gate
+	// closed, and asking again goes on from there.
+	if err := l.commit(func(s *plan.State) { s.Rollover, s.Since = next.Rollover, next.Since }); err != nil {
 		return err
 	}
-	return l.commit(func(s *plan.State) { s.Rollover = next.Rollover })
+	for _, v := range closed.Obstacles {
+		r.Log.Warn("giving clients up", "certificate", cert.Name, "channel", v.Channel, "version", v.Version)
+		err := l.record(pinset.Entry{Kind: pinset.Abandon, Channel: v.Channel, Version: v.Version, By: pinset.ByPerson}, func(*plan.State) {})
+		if err != nil {
+			return err
+		}
+	}
+	return l.disk.LedgerProblem
+}
+
+// ensureSuccessor makes a key to take over when no backup key can: no client knows
+// it, but a server with it is better than one with a key that others have.
+func (r *Runner) ensureSuccessor(ctx context.Context, cert config.Certificate) error {
+	l, err := r.look(ctx, cert)
+	if err != nil || l.state == nil || l.state.Certificate == nil {
+		return err
+	}
+	if !plan.Successor(l.input(Options{})).IsZero() {
+		return nil
+	}
+	return l.generateKey(plan.Action{Kind: plan.GenerateKey, Role: plan.Backup})
 }
 
 // PlanRotate says what Rotate, and the runs after it, would do.
 func (r *Runner) PlanRotate(ctx context.Context, cert config.Certificate, o RotateOptions) (plan.Plan, error) {
-	in, next, err := r.asked(ctx, cert, o)
+	_, in, next, err := r.asked(ctx, cert, o)
 	if err != nil {
 		return plan.Plan{}, err
 	}
@@ -60,27 +102,40 @@ func (r *Runner) PlanRotate(ctx context.Context, cert config.Certificate, o Rota
 
 // asked returns the lineage as it is, and its state as it would be once the
 // rollover is on record.
-func (r *Runner) asked(ctx context.Context, cert config.Certificate, o RotateOptions) (plan.Input, *plan.State, error) {
+func (r *Runner) asked(ctx context.Context, cert config.Certificate, o RotateOptions) (*lineage, plan.Input, *plan.State, error) {
+	fail := func(err error) (*lineage, plan.Input, *plan.State, error) {
+		return nil, plan.Input{}, nil, fmt.Errorf("%s: %w", cert.Name, err)
+	}
 	l, err := r.look(ctx, cert)
 	if err != nil {
-		return plan.Input{}, nil, err
+		return nil, plan.Input{}, nil, err
 	}
 	in := l.input(Options{})
 	if in.State == nil {
-		return plan.Input{}, nil, fmt.Errorf("%s: there is nothing to roll over yet: run keepkey renew first", cert.Name)
-	}
-	for _, p := range plan.Next(in).Problems {
-		if p.Blocks {
-			return plan.Input{}, nil, fmt.Errorf("%s: %s", cert.Name, p.Text)
-		}
+		return fail(errors.New("there is nothing to roll over yet: run keepkey renew first"))
 	}
 	next := *in.State
-	ask := next.AskRollover
-	if o.Undo {
-		ask = next.AskUndo
+	switch {
+	case o.Undo:
+		err = next.AskUndo(r.Now())
+	case o.Compromised:
+		to := plan.Successor(in)
+		if to.IsZero() {
+			return fail(errors.New("no backup key can take over: restore one from a backup of the state directory, or have a new one made, which no client knows yet, with --accept-breakage"))
+		}
+		err = next.AskCompromised(to, r.Now())
+	default:
+		err = next.AskRollover(r.Now())
 	}
-	if err := ask(r.Now()); err != nil {
-		return plan.Input{}, nil, fmt.Errorf("%s: %w", cert.Name, err)
+	if err != nil {
+		return fail(err)
 	}
-	return in, &next, nil
+	would := in
+	would.State = &next
+	for _, p := range plan.Next(would).Problems {
+		if p.Blocks {
+			return fail(errors.New(p.Text))
+		}
+	}
+	return l, in, &next, nil
 }

@@ -95,6 +95,10 @@ func describe(a plan.Action) string {
 		return "obtain a certificate for the backup key, and make it the active one"
 	case plan.RetireOld:
 		return "take the old key's pin out of the pin set"
+	case plan.BeginRollover:
+		return "begin a rollover to the first backup key"
+	case plan.Revoke:
+		return fmt.Sprintf("have certificate version %d (serial %s) revoked", a.Version, a.Target)
 	case plan.Obtain:
 		return "obtain a certificate for the active key"
 	}

@@ -17,11 +17,19 @@ func rotateCommand(g *globals) *cli.Command {
 			s.nameFlag(),
 			&cli.BoolFlag{Name: "undo", Destination: &o.Undo, Usage: "go back to the key before, while its pin is still in the pin set"},
 			&cli.BoolFlag{Name: "when-open", Destination: &o.WhenOpen, Usage: "if the gate is closed, wait for it: a later run switches"},
+			&cli.BoolFlag{Name: "compromised", Destination: &o.Compromised, Usage: "others may have the active key: switch at once, stop publishing its pin, revoke its certificates"},
+			&cli.BoolFlag{Name: "accept-breakage", Destination: &o.AcceptBreakage, Usage: "with --compromised: switch although clients are locked out by it"},
 			&cli.BoolFlag{Name: "dry-run", Destination: &dryRun, Usage: "print what would be done, and do nothing"},
 		},
 		Action: func(c *cli.Context) error {
 			if len(s.names.Value()) != 1 {
 				return usagef("rotate needs the one certificate that it is for: --name")
+			}
+			switch {
+			case o.AcceptBreakage && !o.Compromised:
+				return usagef("--accept-breakage is for --compromised only: any other rollover can wait for the gate")
+			case o.Compromised && (o.Undo || o.WhenOpen):
+				return usagef("--compromised goes with neither --undo nor --when-open")
 			}
 			if dryRun {
 				return dryRunRotate(c, g, &s, o)

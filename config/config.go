@@ -42,6 +42,8 @@ type Certificate struct {
 	// KeepOldPin is how long after a rollover the old key's pin stays in the pin
 	// set; so long it can be undone.
 	KeepOldPin time.Duration
+	// RolloverEvery is the time after which a rollover is begun by itself; 0 for never.
+	RolloverEvery time.Duration
 }
 
 // ACME says which CA to use, and as whom.

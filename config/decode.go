@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"gopkg.in/yaml.v3"
 
@@ -120,6 +121,10 @@ func (d *decoder) certificate(n *yaml.Node, path string, ca ACME, defaults Certi
 			d.errorf(n, path, "the first domain is too long for a name: give the certificate a `name`")
 		}
 	}
+	if cert.RolloverEvery != 0 && cert.RolloverEvery <= cert.KeepOldPin {
+		d.errorf(n, path+".rollover", "every (%s) must be longer than keep_old_pin (%s), since a rollover begins only when the one before is over",
+			FormatDuration(cert.RolloverEvery), FormatDuration(cert.KeepOldPin))
+	}
 	d.terms(cert, n, acmeNode, ownCA, path)
 	if cert.Challenge.DNS01 == nil {
 		for _, w := range wildcards {
@@ -132,20 +137,24 @@ func (d *decoder) certificate(n *yaml.Node, path string, ca ACME, defaults Certi
 func (d *decoder) rollover(dest *Certificate) func(*yaml.Node, string) {
 	return func(n *yaml.Node, path string) {
 		d.mapping(n, path, fields{
-			"keep_old_pin": func(n *yaml.Node, path string) {
-				const want = "a duration such as 7d"
-				var s string
-				if !d.textAt(&s, want, n, path) {
-					return
-				}
-				keep, err := ParseDuration(s)
-				if err != nil || keep > 366*day {
-					d.errorf(n, path, "%.100q: want %s", s, want)
-					return
-				}
-				dest.KeepOldPin = keep
-			},
+			"keep_old_pin": d.duration(&dest.KeepOldPin, 0, 366*day, "a duration such as 7d, at most 366d"),
+			"every":        d.duration(&dest.RolloverEvery, day, 3660*day, "a duration such as 365d, from 1d to 3660d"),
 		})
+	}
+}
+
+func (d *decoder) duration(dest *time.Duration, low, high time.Duration, want string) func(*yaml.Node, string) {
+	return func(n *yaml.Node, path string) {
+		var s string
+		if !d.textAt(&s, want, n, path) {
+			return
+		}
+		v, err := ParseDuration(s)
+		if err != nil || v < low || v > high {
+			d.errorf(n, path, "%.100q: want %s", s, want)
+			return
+		}
+		*dest = v
 	}
 }
 

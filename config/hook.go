@@ -112,19 +112,7 @@ func (d *decoder) httpsURL(dest *string) func(*yaml.Node, string) {
 }
 
 func (d *decoder) timeout(dest *time.Duration) func(*yaml.Node, string) {
-	const want = "a duration from 1s to 1h"
-	return func(n *yaml.Node, path string) {
-		var s string
-		if !d.textAt(&s, want, n, path) {
-			return
-		}
-		timeout, err := ParseDuration(s)
-		if err != nil || timeout < time.Second || timeout > time.Hour {
-			d.errorf(n, path, "%.100q: want %s", s, want)
-			return
-		}
-		*dest = timeout
-	}
+	return d.duration(dest, time.Second, time.Hour, "a duration from 1s to 1h")
 }
 
 func loopback(host string) bool {

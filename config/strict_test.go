@@ -95,6 +95,13 @@ certificates:
         publish:
           - file: ./x
 `, []string{`/c.yaml:11: certificates[1].channels[0].publish[0].file: "/x" is published to already, in line 4`}},
+	{"a rollover that never ends", certificate("domains: [a.example.com]\n   rollover: {keep_old_pin: 30d, every: 2w}"), []string{
+		"/c.yaml:3: certificates[0].rollover: every (2w) must be longer than keep_old_pin (4w2d), since a rollover begins only when the one before is over",
+	}},
+	{"rollovers all the time", certificate("domains: [a.example.com]\n   rollover: {every: 1h, keep_old_pin: 400d}"), []string{
+		`/c.yaml:4: certificates[0].rollover.every: "1h": want a duration such as 365d, from 1d to 3660d`,
+		`/c.yaml:4: certificates[0].rollover.keep_old_pin: "400d": want a duration such as 7d, at most 366d`,
+	}},
 	{"a URL without a host", certificate(`domains: [a.example.com]` + "\n   deploy: [{webhook: {url: \"https://:443\"}}]"), []string{
 		`/c.yaml:4: certificates[0].deploy[0].webhook.url: "https://:443": want an https URL (http to this machine only)`,
 	}},

@@ -2,7 +2,9 @@ package keystore
 
 import (
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -202,6 +204,24 @@ func (l *Lineage) Version(n int, want Want) (Version, error) {
 		return Version{}, fmt.Errorf("certificate version %d of %s: privkey.pem holds another key (pin %s) than the certificate's %s", n, l.name, pin, want.Pin)
 	}
 	return Version{N: n, Chain: chain}, nil
+}
+
+// Certificate returns the server's certificate of a stored version, unjudged.
+func (l *Lineage) Certificate(n int) (*x509.Certificate, error) {
+	path := filepath.Join(l.versionDir(n), "cert.pem")
+	data, _, err := readFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("certificate version %d of %s: %w", n, l.name, err)
+	}
+	block, _ := pem.Decode(data)
+	if block == nil {
+		return nil, fmt.Errorf("certificate version %d of %s: %s holds no PEM block", n, l.name, path)
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("certificate version %d of %s: %q", n, l.name, err)
+	}
+	return cert, nil
 }
 
 // Live returns the number of the version that live points to, or 0 when there

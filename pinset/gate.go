@@ -16,6 +16,7 @@ type Published struct {
 
 	Confirmed time.Time // zero: it may be out, or not
 	Retired   bool
+	Abandoned bool // its clients were given up
 	// Superseded is when a newer one was first confirmed on the channel; zero when
 	// none was.
 	Superseded time.Time
@@ -38,6 +39,8 @@ func (l Ledger) Published() []Published {
 			case p.Channel != e.Channel:
 			case e.Kind == Retire && p.Version == e.Version:
 				p.Retired = true
+			case e.Kind == Abandon && p.Version == e.Version:
+				p.Abandoned = true
 			case e.Kind == Confirm && p.Version == e.Version && p.Confirmed.IsZero():
 				p.Confirmed = e.At
 			case e.Kind == Confirm && p.Version < e.Version && p.Superseded.IsZero():
@@ -74,9 +77,10 @@ func (p Published) until(lifetime Lifetime) time.Time {
 	return end
 }
 
-// Live reports whether a client may still be enforcing the pin set at t.
+// Live reports whether a client that was not given up may still be enforcing the
+// pin set at t.
 func (p Published) Live(lifetime Lifetime, t time.Time) bool {
-	if p.Retired {
+	if p.Retired || p.Abandoned {
 		return false
 	}
 	end := p.until(lifetime)

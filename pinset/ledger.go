@@ -24,6 +24,9 @@ const (
 	Confirm EntryKind = "confirm"
 	// Retire: a person says that no supported client carries a pin set any more.
 	Retire EntryKind = "retire"
+	// Abandon: a person accepts that the clients that enforce a pin set are locked
+	// out, since a key is compromised.
+	Abandon EntryKind = "abandon"
 )
 
 // Entry is one line of the ledger.
@@ -40,7 +43,7 @@ type Entry struct {
 	Lifetime *Lifetime `json:"lifetime,omitempty"` // the channel's at that time
 	Expires  time.Time `json:"expires,omitzero"`   // carried in the document, and honoured by its clients
 
-	// By says who it was, with Confirm and Retire: "keepkey" or "person".
+	// By says who it was, but for Intent: "keepkey" or "person".
 	By string `json:"by,omitempty"`
 }
 
@@ -139,7 +142,7 @@ func (l Ledger) check(e Entry) error {
 				return fmt.Errorf("entry %d: version %d has other pins on channel %s", e.N, e.Version, o.Channel)
 			}
 		}
-	case Confirm, Retire:
+	case Confirm, Retire, Abandon:
 		if intent < 0 {
 			return fmt.Errorf("entry %d: version %d was never published on channel %s", e.N, e.Version, e.Channel)
 		}

@@ -71,14 +71,27 @@ func (in *Input) succeed(a Action) {
 		}
 	case RetireOld:
 		s.Rollover = nil
+	case BeginRollover:
+		if err := s.AskRollover(in.Now); err != nil {
+			in.Tried[a.ID()] = true
+		}
+	case Revoke:
+		for i := range s.Issued {
+			if s.Issued[i].Version == a.Version {
+				s.Issued[i].Revoked = in.Now
+			}
+		}
 	case Obtain, Switch:
 		next := Certificate{Version: 1, NotBefore: in.Now, NotAfter: in.Now.Add(time.Hour)}
 		if c := s.Certificate; c != nil {
 			next.Version, next.NotAfter = c.Version+1, in.Now.Add(lifetime(c))
 		}
 		next.Serial, next.Domains, next.Directory, next.Obtained = "unknown", in.Config.Domains, in.Config.ACME.Directory, in.Now
+		next.Pin = s.Active().Pin
+		if a.Kind == Switch {
+			next.Pin = s.Rollover.To
+		}
 		s.Accept(a.Kind, next, in.Now)
-		s.Certificate.Pin = s.Active().Pin
 		s.Window = &Window{Serial: next.Serial, Asked: in.Now, AskAgain: in.Now.Add(time.Hour)}
 		in.Disk.StoredProblem, in.Force = nil, false
 	case Install:
@@ -119,7 +132,7 @@ func published(l pinset.Ledger, ch config.Channel, set pinset.Set, now time.Time
 
 func (s *State) clone() *State {
 	c := *s
-	c.Keys = slices.Clone(s.Keys)
+	c.Keys, c.Issued = slices.Clone(s.Keys), slices.Clone(s.Issued)
 	if s.Rollover != nil {
 		r := *s.Rollover
 		c.Rollover = &r

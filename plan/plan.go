@@ -75,6 +75,9 @@ const (
 	Obtain       Kind = "obtain"
 	Switch       Kind = "switch key"
 	RetireOld    Kind = "retire the old pin"
+	Revoke       Kind = "revoke"
+
+	BeginRollover Kind = "begin rollover"
 )
 
 // Action is one step towards what the configuration asks for.
@@ -86,8 +89,8 @@ type Action struct {
 	Role    Role        `json:"role,omitempty"`    // GenerateKey
 	Channel string      `json:"channel,omitempty"` // Publish, ReadBack
 	PinSet  *pinset.Set `json:"pin_set,omitempty"` // Publish, ReadBack
-	Version int         `json:"version,omitempty"` // Install, Deploy, Check
-	Target  string      `json:"target,omitempty"`  // Deploy: the hook; Check: the address
+	Version int         `json:"version,omitempty"` // Install, Deploy, Check, Revoke
+	Target  string      `json:"target,omitempty"`  // Deploy: the hook; Check: the address; Revoke: the serial
 	Early   bool        `json:"-"`                 // Obtain: see Certificate.Early
 }
 
@@ -149,7 +152,7 @@ func Next(in Input) Plan {
 	}
 	if missing := missingKey(in); missing != nil {
 		add(*missing)
-		if len(in.State.Pins()) == 0 {
+		if in.State.Certificate == nil && len(in.State.Pins()) == 0 {
 			return p // nothing leaves the machine before there is a backup key
 		}
 	}
@@ -163,12 +166,21 @@ func Next(in Input) Plan {
 	if c := in.State.Certificate; c != nil && windowStale(in) {
 		add(Action{Kind: AskWindow, Reason: "the CA may want the certificate renewed earlier or later"})
 	}
+	for _, a := range revocations(in) {
+		add(a)
+	}
+	if a := schedule(in); a.Kind != "" {
+		add(a)
+	}
 	old, note := retireOld(in)
 	p.offer(add, old, note)
 	next, note := switchKey(in)
 	p.offer(add, next, note)
 	if next.Kind == Switch && !next.At.After(in.Now) && !in.Tried[next.ID()] {
 		return p // the certificate for the new key makes one for the old needless
+	}
+	if in.Disk.KeyProblems[in.State.Active().Pin] != nil {
+		return p
 	}
 	a, problem := obtain(in)
 	add(a)
@@ -217,11 +229,21 @@ func (p *Plan) refuse(in Input) (blocked bool) {
 		return block("certificate version %d is live, but state.json knows of %d only: it must be from an old backup; restore the newest one; what is live stays", in.Disk.Live, stored)
 	}
 	if active := in.State.Active(); active != nil {
-		if err := in.Disk.KeyProblems[active.Pin]; err != nil {
+		err := in.Disk.KeyProblems[active.Pin]
+		r := pendingSwitch(in)
+		switch {
+		case err != nil && r == nil:
+			return block("%v; what is live stays; if there is no backup of it, let the backup key take over: keepkey rotate --name %s", err, name)
+		case err != nil && in.Disk.KeyProblems[r.To] != nil:
 			return block("%v; what is live stays", err)
+		case err != nil:
+			p.Problems = append(p.Problems, Problem{Text: fmt.Sprintf("%v; it can't be renewed, and what is live stays until the backup key takes over", err)})
 		}
 	}
 	for _, k := range in.State.Backups() {
+		if k.Type != in.Config.KeyType {
+			p.Notes = append(p.Notes, fmt.Sprintf("key_type is %s, but the backup key %s is of type %s: the new type is for the backup keys that are made from now on", in.Config.KeyType, k.Pin, k.Type))
+		}
 		if err := in.Disk.KeyProblems[k.Pin]; err != nil {
 			p.Problems = append(p.Problems, Problem{Text: fmt.Sprintf("backup %v; renewals go on, but this key can't take over", err)})
 		}
@@ -242,8 +264,8 @@ func missingKey(in Input) *Action {
 
 // publications returns what channels lack of the wanted pin set.
 func publications(in Input) []Action {
-	if in.Disk.LedgerProblem != nil {
-		return nil // an intent could not be put on record
+	if in.Disk.LedgerProblem != nil || compromisedInUse(in) || len(in.State.Pins()) == 0 {
+		return nil // an intent could not be put on record, or there is nothing to publish
 	}
 	var actions []Action
 	want := in.State.WantedPinSet(in.Ledger)

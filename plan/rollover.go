@@ -7,15 +7,20 @@ import (
 	"strings"
 	"time"
 
+	"keepkey/config"
 	"keepkey/pinset"
 )
 
 // Rollover is the replacement of the active key by a backup key, or its undoing.
-// It begins only when a person asks for it.
+// It begins only when a person asks for it, now or by a schedule.
 type Rollover struct {
 	From  pinset.Pin `json:"from"`
 	To    pinset.Pin `json:"to"`
 	Asked time.Time  `json:"asked"`
+	// Compromised says that others may have the key From. It is switched away from
+	// without waiting for publications, its pin is published no more, and there is no
+	// way back to it.
+	Compromised bool `json:"compromised,omitempty"`
 	// Switched is when the certificate for the new key was accepted. From then on
 	// the new key is the active one; the old key's pin stays in the pin set for a
 	// while, so that the rollover can be undone.
@@ -47,6 +52,41 @@ func (s *State) AskRollover(now time.Time) error {
 	return nil
 }
 
+// AskCompromised puts on record that others may have the active key, so that the
+// backup key `to` has to take over. It takes the place of any other rollover.
+func (s *State) AskCompromised(to pinset.Pin, now time.Time) error {
+	if r := s.Rollover; r != nil && r.Compromised && r.Switched.IsZero() {
+		return nil // asked already; it goes on
+	}
+	if k := s.key(to); s.Certificate == nil || k == nil || k.Role != Backup {
+		return errors.New("there is no certificate and no backup key yet: run keepkey renew first")
+	}
+	s.Rollover = &Rollover{From: s.Active().Pin, To: to, Asked: now, Compromised: true}
+	return nil
+}
+
+// Successor picks the key that takes over from a compromised one: the first backup
+// key that can be used and whose gate is open, or the first that can be used. It is
+// zero when there is none.
+func Successor(in Input) pinset.Pin {
+	if r := pendingSwitch(in); r != nil && r.Compromised {
+		return r.To
+	}
+	var first pinset.Pin
+	for _, k := range in.State.Backups() {
+		if in.Disk.KeyProblems[k.Pin] != nil {
+			continue
+		}
+		if Gate(in, k.Pin).Open {
+			return k.Pin
+		}
+		if first.IsZero() {
+			first = k.Pin
+		}
+	}
+	return first
+}
+
 // AskUndo puts on record that the key before the last switch shall be active
 // again, or that a rollover that has not switched yet shall not happen.
 func (s *State) AskUndo(now time.Time) error {
@@ -57,7 +97,9 @@ func (s *State) AskUndo(now time.Time) error {
 	case r.Switched.IsZero() && s.key(r.To).Role == Retired:
 		return nil // asked already
 	case r.Switched.IsZero():
-		s.Rollover = nil
+		s.Rollover, s.Since = nil, now
+	case r.Compromised:
+		return errors.New("there is no way back to a key that is compromised")
 	default:
 		s.Rollover = &Rollover{From: r.To, To: r.From, Asked: now}
 	}
@@ -69,8 +111,11 @@ func (s *State) completeSwitch(now time.Time) {
 	from, to := s.key(s.Rollover.From), s.key(s.Rollover.To)
 	undo := to.Role == Retired
 	from.Role, to.Role = Retired, Active
-	s.Rollover.Switched = now
-	if undo {
+	s.Rollover.Switched, s.Since = now, now
+	switch {
+	case s.Rollover.Compromised:
+		from.Role = Compromised
+	case undo:
 		// The key that served in between goes back among the backups, and nothing has
 		// to leave the pin set.
 		from.Role, s.Rollover = Backup, nil
@@ -84,6 +129,8 @@ func (s *State) Accept(kind Kind, c Certificate, now time.Time) {
 		s.completeSwitch(now)
 	}
 	s.Certificate, s.Order, s.Failure = &c, nil, nil
+	s.Issued = append(slices.DeleteFunc(s.Issued, func(i Issued) bool { return now.After(i.NotAfter) }),
+		Issued{Version: c.Version, Pin: c.Pin, Serial: c.Serial, Directory: c.Directory, NotAfter: c.NotAfter})
 }
 
 // checkRollover holds a rollover to the roles of its keys.
@@ -96,8 +143,13 @@ func (s *State) checkRollover() error {
 	switch {
 	case from == nil || to == nil || from == to:
 		return errors.New("the rollover names keys that are not there")
-	case r.Switched.IsZero() && (from.Role != Active || (to.Role != Backup && to.Role != Retired)),
-		!r.Switched.IsZero() && (from.Role != Retired || to.Role != Active):
+	}
+	before, after := Retired, to.Role == Backup || to.Role == Retired
+	if r.Compromised {
+		before, after = Compromised, to.Role == Backup
+	}
+	if (r.Switched.IsZero() && (from.Role != Active || !after)) ||
+		(!r.Switched.IsZero() && (from.Role != before || to.Role != Active)) {
 		return errors.New("the rollover does not fit the roles of its keys")
 	}
 	return nil
@@ -121,14 +173,18 @@ func switchKey(in Input) (a Action, note string) {
 	if in.Disk.KeyProblems[r.To] != nil {
 		return Action{}, "the rollover waits, since the key that should take over can't be used"
 	}
-	if waits := unpublished(in); waits != "" {
+	if waits := unpublished(in); waits != "" && !r.Compromised {
 		return Action{}, "the rollover waits until the pin set with the next backup key is out: " + waits
 	}
 	v := Gate(in, r.To)
 	at := in.Now
 	if !v.Open {
 		if v.OpensAt.IsZero() {
-			return Action{}, "the rollover waits for the gate: " + TellGate(v)
+			note = "the rollover waits for the gate: " + TellGate(v)
+			if r.Compromised {
+				note += "; to lock these clients out all the same: keepkey rotate --compromised --accept-breakage --name " + in.Config.Name
+			}
+			return Action{}, note
 		}
 		at = v.OpensAt
 	}
@@ -136,6 +192,9 @@ func switchKey(in Input) (a Action, note string) {
 		at = f.Next
 	}
 	a = Action{Kind: Switch, At: at, Reason: "a rollover was asked for at " + stamp(r.Asked)}
+	if r.Compromised {
+		a.Reason = "the active key was said to be compromised at " + stamp(r.Asked)
+	}
 	if !v.Open {
 		a.Reason += ", and the gate is " + TellGate(v)
 	}
@@ -180,7 +239,13 @@ func retireOld(in Input) (a Action, note string) {
 	if r == nil || r.Switched.IsZero() || c == nil {
 		return Action{}, ""
 	}
-	inUse := in.Disk.Live == c.Version && len(Outstanding(in.Config.Deploy, c.Deployed)) == 0
+	inUse := deployed(in)
+	if r.Compromised {
+		if !inUse {
+			return Action{}, "the compromised key's pin leaves the pin set once the new key is deployed"
+		}
+		return Action{Kind: RetireOld, Reason: "the key is compromised, and the new one is deployed"}, ""
+	}
 	for _, addr := range in.Config.Check {
 		inUse = inUse && slices.Contains(c.Checked, addr)
 	}
@@ -189,6 +254,46 @@ func retireOld(in Input) (a Action, note string) {
 	}
 	return Action{Kind: RetireOld, At: r.Switched.Add(in.Config.KeepOldPin),
 		Reason: "the rollover can be undone until then (keepkey rotate --undo)"}, ""
+}
+
+// deployed reports whether the newest certificate is live, and all deploy hooks
+// took it up.
+func deployed(in Input) bool {
+	c := in.State.Certificate
+	return c != nil && in.Disk.Live == c.Version && len(Outstanding(in.Config.Deploy, c.Deployed)) == 0
+}
+
+// compromisedInUse reports whether clients may still be presented with a key that
+// was said to be compromised. Until that is over, nothing is published: a pin set
+// with it must not be, and one without it would lock them out.
+func compromisedInUse(in Input) bool {
+	r := in.State.Rollover
+	return r != nil && r.Compromised
+}
+
+// revocations returns what is left to revoke of the certificates of compromised
+// keys, once these are not in use any more.
+func revocations(in Input) []Action {
+	if compromisedInUse(in) {
+		return nil
+	}
+	var actions []Action
+	for _, c := range in.State.Issued {
+		if k := in.State.key(c.Pin); k.Role == Compromised && c.Revoked.IsZero() && in.Now.Before(c.NotAfter) {
+			actions = append(actions, Action{Kind: Revoke, Version: c.Version, Target: c.Serial, Reason: "its key is compromised"})
+		}
+	}
+	return actions
+}
+
+// schedule returns the rollover that the configuration asks for from time to time.
+func schedule(in Input) Action {
+	s := in.State
+	if in.Config.RolloverEvery == 0 || s.Rollover != nil || s.Certificate == nil {
+		return Action{}
+	}
+	return Action{Kind: BeginRollover, At: s.Since.Add(in.Config.RolloverEvery),
+		Reason: fmt.Sprintf("the configuration asks for one every %s", config.FormatDuration(in.Config.RolloverEvery))}
 }
 
 // TellGate says in words what the gate's verdict is.

@@ -201,7 +201,7 @@ func explore(t *testing.T, keys int, blind bool, visit func(*outside, []string) 
 			}
 		}
 		step("a day passes", (*outside).passDay)
-		if n.o.in.State.Rollover == nil && len(n.o.in.State.Keys) < keys {
+		if n.o.in.State.Rollover == nil && len(n.o.in.State.Keys) < keys && len(n.o.in.State.Backups()) > 0 {
 			step("rotate", func(o *outside) {
 				if err := o.in.State.AskRollover(o.in.Now); err != nil {
 					t.Fatal(err)

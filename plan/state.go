@@ -24,6 +24,9 @@ const (
 	Active  Role = "active"
 	Backup  Role = "backup"
 	Retired Role = "retired" // was active; kept, and never made active again but by an undo
+	// Compromised is a key that others may have: never served or published again
+	// (RFC 5280 section 5.3.1).
+	Compromised Role = "compromised"
 )
 
 // State is all that keepkey remembers of a lineage besides the files themselves.
@@ -40,6 +43,9 @@ type State struct {
 	Order *Order `json:"order,omitempty"`
 	// Certificate is the newest that was accepted and stored. It should be live.
 	Certificate *Certificate `json:"certificate,omitempty"`
+	// Issued lists all certificates that were accepted and have not expired, the
+	// newest last: should their key be compromised, they are revoked.
+	Issued []Issued `json:"issued,omitempty"`
 	// Window is what the CA last said about renewing Certificate.
 	Window *Window `json:"renewal_window,omitempty"`
 	// Failure is set while obtaining a certificate fails.
@@ -47,6 +53,9 @@ type State struct {
 
 	// Rollover is under way, or can still be undone.
 	Rollover *Rollover `json:"rollover,omitempty"`
+	// Since is when the active key became it, or when a rollover was last called
+	// off: a schedule counts from there.
+	Since time.Time `json:"since,omitzero"`
 
 	// Ledger names the last entry of the ledger that counts.
 	Ledger pinset.Head `json:"ledger"`
@@ -91,6 +100,16 @@ type Certificate struct {
 	Deployed []string `json:"deployed,omitempty"`
 	// Checked lists the addresses at which its key was seen to be served.
 	Checked []string `json:"checked,omitempty"`
+}
+
+// Issued is a certificate that a CA gave out.
+type Issued struct {
+	Version   int        `json:"version"`
+	Pin       pinset.Pin `json:"pin"`
+	Serial    string     `json:"serial"` // hexadecimal
+	Directory string     `json:"directory"`
+	NotAfter  time.Time  `json:"not_after"`
+	Revoked   time.Time  `json:"revoked,omitzero"`
 }
 
 // Window is a CA's answer to when a certificate should be renewed (RFC 9773),
@@ -151,22 +170,26 @@ func (s *State) Backups() []Key {
 }
 
 // Pins returns the pins that clients should know: the active key's, the backups',
-// and during a rollover both of its keys'. It is empty until there is a backup.
+// and during a rollover both of its keys'; never a compromised one's. It is empty
+// while there are less than two.
 func (s *State) Pins() []pinset.Pin {
-	active, backups := s.Active(), s.Backups()
-	if active == nil || len(backups) == 0 {
-		return nil
+	var pins []pinset.Pin
+	r := s.Rollover
+	if active := s.Active(); active != nil && (r == nil || !r.Compromised || r.From != active.Pin) {
+		pins = append(pins, active.Pin)
 	}
-	pins := []pinset.Pin{active.Pin}
-	for _, k := range backups {
+	for _, k := range s.Backups() {
 		pins = append(pins, k.Pin)
 	}
-	if r := s.Rollover; r != nil {
+	if r != nil && !r.Compromised {
 		for _, p := range []pinset.Pin{r.From, r.To} {
 			if !slices.Contains(pins, p) {
 				pins = append(pins, p)
 			}
 		}
+	}
+	if len(pins) < 2 {
+		return nil
 	}
 	return pins
 }
@@ -235,7 +258,7 @@ func (s *State) check(lineage string) error {
 		switch k.Role {
 		case Active:
 			actives++
-		case Backup, Retired:
+		case Backup, Retired, Compromised:
 		default:
 			return fmt.Errorf("the key %s has the role %q", k.Pin, k.Role)
 		}
@@ -249,6 +272,11 @@ func (s *State) check(lineage string) error {
 		}
 		if c.Version < 1 || len(c.Domains) == 0 || !c.NotAfter.After(c.NotBefore) {
 			return errors.New("its certificate makes no sense")
+		}
+	}
+	for _, c := range s.Issued {
+		if s.key(c.Pin) == nil || c.Version < 1 || c.Serial == "" {
+			return fmt.Errorf("it names certificate version %d of the key %s, which makes no sense", c.Version, c.Pin)
 		}
 	}
 	if o := s.Order; o != nil {

@@ -26,6 +26,7 @@ const (
 	Challenge     Endpoint = "/chalZ/"
 	Finalize      Endpoint = "/finalize-order/"
 	Certificate   Endpoint = "/certZ/"
+	RevokeCert    Endpoint = "/revoke-cert"
 	RenewalInfo   Endpoint = "/draft-ietf-acme-ari-03/"
 )
 

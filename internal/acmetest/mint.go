@@ -104,3 +104,20 @@ func (s *Server) Mint(pub crypto.PublicKey, domains []string, change func(*x509.
 	}
 	return chain.Bytes(), nil
 }
+
+// Revoked says whether the CA revoked a certificate, and for which reason
+// (RFC 5280 section 5.3.1).
+func (s *Server) Revoked(cert *x509.Certificate) (revoked bool, reason uint, err error) {
+	data, err := s.manage(http.MethodGet, "/cert-status-by-serial/"+cert.SerialNumber.Text(16), nil)
+	if err != nil {
+		return false, 0, err
+	}
+	var status struct {
+		Status string
+		Reason uint
+	}
+	if err := json.Unmarshal(data, &status); err != nil {
+		return false, 0, err
+	}
+	return status.Status == "Revoked", status.Reason, nil
+}

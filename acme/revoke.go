@@ -1,0 +1,46 @@
+package acme
+
+import (
+	"context"
+	"crypto"
+	"encoding/base64"
+	"errors"
+	"fmt"
+
+	"github.com/go-acme/lego/v4/acme"
+)
+
+// keyCompromise is the reason for which certificates are revoked here
+// (RFC 5280 section 5.3.1).
+const keyCompromise uint = 1
+
+// RevokeCompromised revokes a certificate (DER) because others may have its key
+// (RFC 8555 section 7.6). The request is signed with that key: whoever has it may do
+// this, whichever account the certificate was ordered by, and CAs then know that the
+// key itself is lost and refuse it everywhere. Without the key (nil) the account
+// signs. A certificate that is revoked already is no error.
+func (c *Client) RevokeCompromised(ctx context.Context, cert []byte, key crypto.Signer) error {
+	core := c.core()
+	if key != nil {
+		var err error
+		if core, err = c.signer(ctx, "", key); err != nil {
+			return err
+		}
+	} else if err := c.ensureAccount(ctx); err != nil {
+		return err
+	}
+	reason := keyCompromise
+	_, err := call(ctx, func() (struct{}, error) {
+		return struct{}{}, core.Certificates.Revoke(acme.RevokeCertMessage{
+			Certificate: base64.RawURLEncoding.EncodeToString(cert), Reason: &reason,
+		})
+	})
+	var p *Problem
+	if errors.As(err, &p) && p.Type == errAlreadyRevoked {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("revocation: %w", err)
+	}
+	return nil
+}
