@@ -19,12 +19,14 @@ var mayImport = map[string][]string{
 	"keepkey/apply":             {"keepkey/acme", "keepkey/config", "keepkey/hooks", "keepkey/keystore", "keepkey/pinset", "keepkey/pinset/format", "keepkey/plan"},
 	"keepkey/plan":              {"keepkey/config", "keepkey/pinset"},
 	"keepkey/config":            {"keepkey/pinset"},
+	"keepkey/invariant":         {"keepkey/config", "keepkey/keystore", "keepkey/pinset", "keepkey/plan"},
 	"keepkey/keystore":          {"keepkey/internal/durable", "keepkey/pinset"},
-	"keepkey/acme":              {},
-	"keepkey/hooks":             {"keepkey/internal/durable"},
+	"keepkey/acme":              {"keepkey/internal/fault"},
+	"keepkey/hooks":             {"keepkey/internal/durable", "keepkey/internal/fault"},
 	"keepkey/pinset":            {},
 	"keepkey/pinset/format":     {"keepkey/pinset"},
-	"keepkey/internal/durable":  {},
+	"keepkey/internal/durable":  {"keepkey/internal/fault"},
+	"keepkey/internal/fault":    {},
 	"keepkey/internal/acmetest": {}, // for tests and the demo alone
 	"keepkey/demo":              {"keepkey/cli", "keepkey/internal/acmetest", "keepkey/pinset"},
 }

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"keepkey/internal/fault"
 )
 
 // Bounds on what a CA may do to us. None is near what a working CA needs.
@@ -50,12 +52,16 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	defer cancel()
 	defer context.AfterFunc(g.ctx, cancel)()
 
-	resp, err := g.next.RoundTrip(req.WithContext(ctx))
-	if err != nil {
-		return nil, g.explain(ctx, req, err)
-	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
-	resp.Body.Close()
+	var resp *http.Response
+	var body []byte
+	err := fault.Do("request", req.Method+" "+req.URL.String(), func() (err error) {
+		if resp, err = g.next.RoundTrip(req.WithContext(ctx)); err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		body, err = io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
+		return err
+	})
 	if err != nil {
 		return nil, g.explain(ctx, req, err)
 	}

@@ -10,6 +10,8 @@ import (
 	"github.com/go-acme/lego/v4/acme/api"
 	"github.com/go-acme/lego/v4/challenge"
 	"github.com/go-acme/lego/v4/challenge/dns01"
+
+	"keepkey/internal/fault"
 )
 
 // cleanupTime bounds the clean-up of challenges, which also happens after an
@@ -45,6 +47,10 @@ func (s *Solver) batches(pending []authz) [][]authz {
 // present puts the answer where the CA will look, and returns when the CA can
 // be told.
 func (s *Solver) present(ctx context.Context, core *api.Core, a authz) error {
+	return fault.Do("present challenge", a.domain, func() error { return s.presentNow(ctx, core, a) })
+}
+
+func (s *Solver) presentNow(ctx context.Context, core *api.Core, a authz) error {
 	if s.kind != challenge.DNS01 {
 		return s.provider.Present(a.domain, a.challenge.Token, a.keyAuth)
 	}
@@ -71,8 +77,11 @@ func (s *Solver) cleanup(ctx context.Context, presented []authz) error {
 	defer cancel()
 	var errs []error
 	for _, a := range presented {
-		_, err := call(ctx, func() (struct{}, error) {
-			return struct{}{}, s.provider.CleanUp(a.domain, a.challenge.Token, a.keyAuth)
+		err := fault.Do("clean up challenge", a.domain, func() error {
+			_, err := call(ctx, func() (struct{}, error) {
+				return struct{}{}, s.provider.CleanUp(a.domain, a.challenge.Token, a.keyAuth)
+			})
+			return err
 		})
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", a.domain, err))

@@ -18,6 +18,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"keepkey/internal/fault"
 )
 
 // Command is a program that is run for an event.
@@ -56,15 +58,20 @@ func (c Command) Run(ctx context.Context, e Event) error {
 	}
 	env := environment(e)
 	if e.Kind == Publish {
-		dir, err := os.MkdirTemp("", "keepkey-hook-")
+		var dir string
+		err := fault.Do("write hook input", c.String(), func() (err error) {
+			if dir, err = os.MkdirTemp("", "keepkey-hook-"); err != nil {
+				return err
+			}
+			return os.WriteFile(filepath.Join(dir, "pinset"), []byte(e.Document), 0o644)
+		})
+		if dir != "" {
+			defer fault.Do("remove hook input", c.String(), func() error { return os.RemoveAll(dir) })
+		}
 		if err != nil {
 			return fail(err.Error(), "")
 		}
-		defer os.RemoveAll(dir)
 		path := filepath.Join(dir, "pinset")
-		if err := os.WriteFile(path, []byte(e.Document), 0o644); err != nil {
-			return fail(err.Error(), "")
-		}
 		env = append(env, "KEEPKEY_PINSET_FILE="+path)
 	}
 
@@ -98,9 +105,11 @@ func (c Command) exec(ctx context.Context, env []string, input []byte, stdout io
 		return nil
 	}
 	cmd.WaitDelay = grace
-	err := cmd.Start()
-	if err == nil {
-		err = cmd.Wait()
+	err := fault.Do("run hook", c.String(), func() error {
+		if err := cmd.Start(); err != nil {
+			return err
+		}
+		err := cmd.Wait()
 		if at := stopped.Load(); at != 0 {
 			// The program is gone; what it started may still be tidying up.
 			awaitGroup(cmd.Process.Pid, time.Unix(0, at).Add(grace))
@@ -108,7 +117,8 @@ func (c Command) exec(ctx context.Context, env []string, input []byte, stdout io
 		// Whatever the program left behind in its group goes with it: it would hold
 		// locks and ports of a run that is over.
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-	}
+		return err
+	})
 	var exit *exec.ExitError
 	switch {
 	case err == nil, errors.Is(err, exec.ErrWaitDelay):

@@ -3,7 +3,6 @@ package hooks
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -52,54 +51,16 @@ func replaceFile(path string, data []byte) error {
 	if bytes.Equal(content, data) {
 		return nil
 	}
-	mode := info.Mode().Perm()
+	a := durable.Access{Mode: info.Mode().Perm()}
+	// A file may be another user's, say the web server's: with our owner and its mode,
+	// its readers would be locked out. Only root can give files away, and others only
+	// to a group of theirs; what is not possible is let be, since the new pin set
+	// matters more than whose it is.
 	owner, ok := info.Sys().(*syscall.Stat_t)
-	if !ok || (int(owner.Uid) == os.Geteuid() && int(owner.Gid) == os.Getegid()) {
-		return durable.Replace(path, data, durable.Access{Mode: mode})
+	if ok && (int(owner.Uid) != os.Geteuid() || int(owner.Gid) != os.Getegid()) {
+		a.Owner, a.Group, a.IfPossible = int(owner.Uid), int(owner.Gid), true
 	}
-	return replaceOwned(path, data, mode, int(owner.Uid), int(owner.Gid))
-}
-
-// replaceOwned is [durable.Replace] for a file that is another user's, say the web
-// server's: with our owner and its mode, its readers would be locked out.
-//
-//	openat(tmp, O_CREAT|O_EXCL) write fchown fchmod fsync close
-//	renameat(tmp, path) fsync(dir)
-func replaceOwned(path string, data []byte, mode fs.FileMode, uid, gid int) error {
-	dir := filepath.Dir(path)
-	tmp := filepath.Join(dir, durable.TempPrefix+rand.Text())
-	if err := writeOwned(tmp, data, mode, uid, gid); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp, path); err != nil {
-		return errors.Join(err, os.Remove(tmp))
-	}
-	return durable.SyncDir(dir)
-}
-
-func writeOwned(path string, data []byte, mode fs.FileMode, uid, gid int) (err error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(path))
-		}
-	}()
-	_, err = f.Write(data)
-	// Only root can give files away, and others only to a group of theirs. What is
-	// not possible is let be: the new pin set matters more than whose it is.
-	if f.Chown(uid, gid) != nil {
-		_ = f.Chown(-1, gid)
-	}
-	if err == nil {
-		err = f.Chmod(mode)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	return errors.Join(err, f.Close())
+	return durable.Replace(path, data, a)
 }
 
 // openRegular opens a file to read it, and nothing that could block: opening a

@@ -17,6 +17,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"keepkey/internal/fault"
 )
 
 // Webhook is a server that is told over HTTP. For a publication the body is the
@@ -68,7 +70,14 @@ func (w Webhook) Run(ctx context.Context, e Event) error {
 		Transport:     w.Transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	resp, err := client.Do(req)
+	var resp *http.Response
+	err = fault.Do("post to webhook", w.String(), func() (err error) {
+		resp, err = client.Do(req)
+		return err
+	})
+	if resp != nil {
+		defer resp.Body.Close()
+	}
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return fail("it was interrupted", "")
@@ -77,7 +86,6 @@ func (w Webhook) Run(ctx context.Context, e Event) error {
 	case err != nil:
 		return fail(reason(err), "")
 	}
-	defer resp.Body.Close()
 	if resp.StatusCode >= 200 && resp.StatusCode <= 299 {
 		return nil // whatever else it says, and however slowly
 	}

@@ -155,12 +155,10 @@ func (s *Store) ensureDir(path string, a durable.Access) error {
 	if info.Mode().Perm() == a.Mode && (a.Group == 0 || a.Group == gid) {
 		return nil
 	}
-	if a.Group != 0 {
-		if err := os.Chown(path, -1, a.Group); err != nil {
-			return fmt.Errorf("%s can't be given to the configured group: %w", path, err)
-		}
+	if err := durable.GrantDir(path, a); err != nil {
+		return fmt.Errorf("%s can't be given the mode %04o and the configured group: %w", path, a.Mode, err)
 	}
-	return os.Chmod(path, a.Mode)
+	return nil
 }
 
 // checkDir refuses a state directory that somebody else could change.

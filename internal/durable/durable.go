@@ -11,6 +11,7 @@
 package durable
 
 import (
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -18,6 +19,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
+
+	"keepkey/internal/fault"
 )
 
 // TempPrefix begins the name of every file and directory that is not finished.
@@ -27,9 +31,11 @@ const TempPrefix = ".tmp-"
 type Access struct {
 	// Mode is the permission bits, set exactly, whatever the umask says.
 	Mode fs.FileMode
-	// Group is the group's ID, or 0 for the process's own group. (A file can't
-	// be given to root's group by name; nobody needs that.)
-	Group int
+	// Owner and Group are the IDs of a user and a group, or 0 for the process's own.
+	// (Nothing can be given to root; nobody needs that.)
+	Owner, Group int
+	// IfPossible says to let be what may not be given to Owner or Group.
+	IfPossible bool
 }
 
 // Create makes a file that did not exist. It never overwrites: when path exists,
@@ -43,10 +49,10 @@ func Create(path string, data []byte, a Access) error {
 	if err != nil {
 		return err
 	}
-	if err := os.Link(tmp, path); err != nil {
-		return errors.Join(err, os.Remove(tmp))
+	if err := fault.Do("link", path, func() error { return os.Link(tmp, path) }); err != nil {
+		return errors.Join(err, remove(tmp))
 	}
-	if err := os.Remove(tmp); err != nil {
+	if err := remove(tmp); err != nil {
 		return err
 	}
 	return SyncDir(filepath.Dir(path))
@@ -62,8 +68,8 @@ func Replace(path string, data []byte, a Access) error {
 	if err != nil {
 		return err
 	}
-	if err := os.Rename(tmp, path); err != nil {
-		return errors.Join(err, os.Remove(tmp))
+	if err := rename(tmp, path); err != nil {
+		return errors.Join(err, remove(tmp))
 	}
 	return SyncDir(filepath.Dir(path))
 }
@@ -75,7 +81,7 @@ func Replace(path string, data []byte, a Access) error {
 //	openat(path, O_CREAT) fstat ftruncate(size) pwrite fsync close
 //	fsync(dir)                   when the file may be new
 func Append(path string, size int64, data []byte, a Access) (err error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, a.Mode)
+	f, err := open(path, os.O_WRONLY|os.O_CREATE, a.Mode)
 	if err != nil {
 		return err
 	}
@@ -88,14 +94,18 @@ func Append(path string, size int64, data []byte, a Access) (err error) {
 		return fmt.Errorf("%s is %d bytes long, and should have %d: it was cut short", path, info.Size(), size)
 	}
 	if info.Size() > size {
-		if err := f.Truncate(size); err != nil {
+		if err := fault.Do("truncate", path, func() error { return f.Truncate(size) }); err != nil {
 			return err
 		}
 	}
-	if _, err := f.WriteAt(data, size); err != nil {
+	err = fault.Do("write", path, func() error {
+		_, err := f.WriteAt(data, size)
+		return err
+	})
+	if err != nil {
 		return err
 	}
-	if err := f.Sync(); err != nil {
+	if err := sync(f); err != nil {
 		return err
 	}
 	if size == 0 {
@@ -115,8 +125,9 @@ type File struct {
 // its name complete, or not at all. It never replaces: when path exists, the
 // error satisfies errors.Is(err, fs.ErrExist).
 //
-//	mkdirat(tmp) fchownat fchmodat
+//	mkdirat(tmp)
 //	each file: openat(O_CREAT|O_EXCL) fchown fchmod write fsync close
+//	fchown(tmp) fchmod(tmp)
 //	fsync(tmp) renameat(tmp, path) fsync(parent)
 //
 // renameat refuses to replace a directory that is not empty, and every
@@ -124,12 +135,12 @@ type File struct {
 func CreateDir(path string, a Access, files []File) (err error) {
 	parent := filepath.Dir(path)
 	tmp := filepath.Join(parent, tempName())
-	if err := os.Mkdir(tmp, 0o700); err != nil {
+	if err := mkdir(tmp); err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, os.RemoveAll(tmp))
+			err = errors.Join(err, removeAll(tmp))
 		}
 	}()
 	for _, f := range files {
@@ -137,7 +148,7 @@ func CreateDir(path string, a Access, files []File) (err error) {
 			return err
 		}
 	}
-	if err := grant(tmp, a); err != nil {
+	if err := GrantDir(tmp, a); err != nil {
 		return err
 	}
 	if err := SyncDir(tmp); err != nil {
@@ -146,7 +157,7 @@ func CreateDir(path string, a Access, files []File) (err error) {
 	if _, err := os.Lstat(path); err == nil {
 		return &fs.PathError{Op: "create", Path: path, Err: fs.ErrExist}
 	}
-	if err := os.Rename(tmp, path); err != nil {
+	if err := rename(tmp, path); err != nil {
 		return err
 	}
 	return SyncDir(parent)
@@ -155,15 +166,15 @@ func CreateDir(path string, a Access, files []File) (err error) {
 // Mkdir makes a directory, durably, unless it is there already. An existing
 // directory keeps its mode.
 //
-//	mkdirat fchownat fchmodat fsync(parent)
+//	mkdirat fchown fchmod fsync(parent)
 func Mkdir(path string, a Access) error {
-	if err := os.Mkdir(path, 0o700); err != nil {
+	if err := mkdir(path); err != nil {
 		if errors.Is(err, fs.ErrExist) {
 			return nil
 		}
 		return err
 	}
-	if err := grant(path, a); err != nil {
+	if err := GrantDir(path, a); err != nil {
 		return err
 	}
 	return SyncDir(filepath.Dir(path))
@@ -174,11 +185,11 @@ func Mkdir(path string, a Access) error {
 //	symlinkat(target, tmp) renameat(tmp, link) fsync(dir)
 func Symlink(link, target string) error {
 	tmp := filepath.Join(filepath.Dir(link), tempName())
-	if err := os.Symlink(target, tmp); err != nil {
+	if err := fault.Do("symlink", tmp, func() error { return os.Symlink(target, tmp) }); err != nil {
 		return err
 	}
-	if err := os.Rename(tmp, link); err != nil {
-		return errors.Join(err, os.Remove(tmp))
+	if err := rename(tmp, link); err != nil {
+		return errors.Join(err, remove(tmp))
 	}
 	return SyncDir(filepath.Dir(link))
 }
@@ -194,7 +205,7 @@ func RemoveTemp(dir string) error {
 		if !strings.HasPrefix(e.Name(), TempPrefix) {
 			continue
 		}
-		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+		if err := removeAll(filepath.Join(dir, e.Name())); err != nil {
 			return err
 		}
 	}
@@ -207,7 +218,7 @@ func SyncDir(dir string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	return errors.Join(sync(d), d.Close())
 }
 
 func tempName() string { return TempPrefix + rand.Text() }
@@ -224,37 +235,88 @@ func writeTemp(dir string, data []byte, a Access) (string, error) {
 // is removed again: after a failed fsync the page cache lies, so nothing of it
 // may be trusted.
 func write(path string, data []byte, a Access) (err error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := open(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, f.Close(), os.Remove(path))
+			err = errors.Join(err, f.Close(), remove(path))
 		}
 	}()
-	if a.Group != 0 {
-		if err := f.Chown(-1, a.Group); err != nil {
-			return err
-		}
-	}
-	if err := f.Chmod(a.Mode); err != nil {
+	if err := grant(f, a); err != nil {
 		return err
 	}
-	if _, err := f.Write(data); err != nil {
+	err = fault.Do("write", path, func() error {
+		_, err := f.Write(data)
+		return err
+	})
+	if err != nil {
 		return err
 	}
-	if err := f.Sync(); err != nil {
+	if err := sync(f); err != nil {
 		return err
 	}
 	return f.Close()
 }
 
-func grant(path string, a Access) error {
-	if a.Group != 0 {
-		if err := os.Chown(path, -1, a.Group); err != nil {
+// grant gives a new file to whom it is for. By its descriptor: in a directory that
+// others can write to, they could have put something else under its name.
+func grant(f *os.File, a Access) error {
+	if a.Owner != 0 || a.Group != 0 {
+		err := chown(f, cmp.Or(a.Owner, -1), cmp.Or(a.Group, -1))
+		if err != nil && a.IfPossible {
+			_ = chown(f, -1, cmp.Or(a.Group, -1)) // to a group of ours, at least
+			err = nil
+		}
+		if err != nil {
 			return err
 		}
 	}
-	return os.Chmod(path, a.Mode)
+	return fault.Do("chmod", f.Name(), func() error { return f.Chmod(a.Mode) })
+}
+
+// GrantDir gives a directory of ours to whom it is for.
+func GrantDir(path string, a Access) error {
+	d, err := os.OpenFile(path, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(grant(d, a), d.Close())
+}
+
+// The system calls that change something, each a point at which tests can let it
+// fail.
+
+func chown(f *os.File, owner, group int) error {
+	return fault.Do("chown", f.Name(), func() error { return f.Chown(owner, group) })
+}
+
+func open(path string, flag int, mode fs.FileMode) (f *os.File, err error) {
+	err = fault.Do("open", path, func() (err error) {
+		f, err = os.OpenFile(path, flag, mode)
+		return err
+	})
+	if err != nil && f != nil {
+		err = errors.Join(err, f.Close())
+	}
+	return f, err
+}
+
+func sync(f *os.File) error { return fault.Do("fsync", f.Name(), f.Sync) }
+
+func rename(from, to string) error {
+	return fault.Do("rename", to, func() error { return os.Rename(from, to) })
+}
+
+func mkdir(path string) error {
+	return fault.Do("mkdir", path, func() error { return os.Mkdir(path, 0o700) })
+}
+
+func remove(path string) error {
+	return fault.Do("remove", path, func() error { return os.Remove(path) })
+}
+
+func removeAll(path string) error {
+	return fault.Do("remove all", path, func() error { return os.RemoveAll(path) })
 }

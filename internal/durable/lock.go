@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/gofrs/flock"
+
+	"keepkey/internal/fault"
 )
 
 // LockedError says that another process holds a lock.
@@ -36,9 +38,13 @@ type Lock struct {
 func Acquire(path string) (*Lock, error) {
 	for range 10 {
 		l := flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDWR), flock.SetPermissions(0o600))
-		ok, err := l.TryLock()
+		ok := false
+		err := fault.Do("lock", path, func() (err error) {
+			ok, err = l.TryLock()
+			return err
+		})
 		if err != nil {
-			return nil, err
+			return nil, errors.Join(err, l.Unlock())
 		}
 		if !ok {
 			return nil, &LockedError{Path: path, PID: holder(path)}
@@ -56,7 +62,10 @@ func Acquire(path string) (*Lock, error) {
 			continue
 		}
 		// Written in place: the lock belongs to this inode, and a torn PID harms nobody.
-		if err := os.WriteFile(path, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600); err != nil {
+		err = fault.Do("write", path, func() error {
+			return os.WriteFile(path, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600)
+		})
+		if err != nil {
 			return nil, errors.Join(err, l.Unlock())
 		}
 		return &Lock{flock: l}, nil

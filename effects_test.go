@@ -1,0 +1,128 @@
+package main
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// effects are the calls that change something outside the process, by the name of
+// the function; those with a dot are of a package, the others methods of anything.
+var effects = []string{
+	"os.Chmod", "os.Chown", "os.Chtimes", "os.Create", "os.CreateTemp", "os.Lchown", "os.Link", "os.Mkdir", "os.MkdirAll",
+	"os.MkdirTemp", "os.OpenFile", "os.Remove", "os.RemoveAll", "os.Rename", "os.Symlink", "os.Truncate", "os.WriteFile",
+	"http.Get", "http.Head", "http.Post", "http.PostForm", "net.Dial", "net.DialTimeout", "net.Listen", "tls.Dial",
+	"Chmod", "Chown", "CleanUp", "CombinedOutput", "DialContext", "Do", "MkdirAll", "OpenFile", "Output", "Present", "Remove",
+	"RoundTrip", "Start", "Sync", "TryLock", "Truncate", "WriteAt", "WriteFile",
+}
+
+// unmarked are the calls that need no point of their own, and why.
+var unmarked = map[string]string{
+	"acme/dnsproviders.go p.sequentialProvider.Present": "within \"present challenge\"",
+	"acme/dnsproviders.go p.sequentialProvider.CleanUp": "within \"clean up challenge\"",
+	"acme/http01.go net.Listen":                         "within \"present challenge\"",
+	"acme/http01.go root.MkdirAll":                      "within \"present challenge\"",
+	"acme/http01.go root.WriteFile":                     "within \"present challenge\"",
+	"acme/http01.go root.Remove":                        "within \"clean up challenge\"",
+	"acme/solver.go s.provider.Present":                 "within \"present challenge\"",
+	"apply/ca.go c.once.Do":                             "sync.Once",
+	"apply/check.go d.DialContext":                      "looks only",
+	"cli/cli.go c.Args().Present":                       "arguments of the command line",
+	"hooks/file.go os.OpenFile":                         "to read",
+	"hooks/readback.go client.Do":                       "looks only",
+	"internal/durable/durable.go os.OpenFile":           "GrantDir, to get a descriptor; the one that creates is marked",
+	"keystore/store.go os.OpenFile":                     "to read",
+	"pinset/format/json.go d.Published.UTC().Truncate":  "of a time",
+}
+
+// TestEveryEffectIsAFaultPoint keeps a new write, request or hook from landing
+// before the tests in cli/sweep_test.go can make it fail.
+func TestEveryEffectIsAFaultPoint(t *testing.T) {
+	t.Parallel()
+	used := make(map[string]bool)
+	marked := 0
+	for _, file := range shippedFiles(t) {
+		set := token.NewFileSet()
+		f, err := parser.ParseFile(set, file, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var points []ast.Node
+		ast.Inspect(f, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok {
+				return true
+			}
+			name := callee(call.Fun)
+			if name == "fault.Do" {
+				marked++
+				points = append(points, call)
+				return true
+			}
+			if !isEffect(name) || slices.ContainsFunc(points, func(p ast.Node) bool { return p.Pos() < call.Pos() && call.End() <= p.End() }) {
+				return true
+			}
+			key := file + " " + name
+			if _, known := unmarked[key]; !known {
+				t.Errorf("%s: %s is an effect without a fault point: put it into fault.Do, or say in this test why it needs none", set.Position(call.Pos()), name)
+			}
+			used[key] = true
+			return true
+		})
+	}
+	for key := range unmarked {
+		if !used[key] {
+			t.Errorf("there is no call %s any more", key)
+		}
+	}
+	if marked < 15 {
+		t.Errorf("only %d fault points were found", marked)
+	}
+}
+
+func isEffect(name string) bool {
+	_, method, _ := strings.Cut(name, ".")
+	if i := strings.LastIndex(name, "."); i >= 0 {
+		method = name[i+1:]
+	}
+	return slices.Contains(effects, name) || slices.Contains(effects, method)
+}
+
+// callee writes what is called as it stands in the source.
+func callee(e ast.Expr) string {
+	switch e := e.(type) {
+	case *ast.Ident:
+		return e.Name
+	case *ast.SelectorExpr:
+		return callee(e.X) + "." + e.Sel.Name
+	case *ast.CallExpr:
+		return callee(e.Fun) + "()"
+	}
+	return "?"
+}
+
+// shippedFiles lists the sources of the binary.
+func shippedFiles(t *testing.T) []string {
+	t.Helper()
+	var files []string
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (path == "demo" || path == "internal/acmetest" || (path != "." && strings.HasPrefix(d.Name(), "."))):
+			return fs.SkipDir
+		case strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go"):
+			files = append(files, path)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
