@@ -84,6 +84,9 @@ func (r *Runner) Renew(ctx context.Context, cert config.Certificate, o Options) 
 	}
 	tried := make(map[string]bool)
 	log := r.Log.With("certificate", cert.Name)
+	if err := r.tidy(cert); err != nil {
+		problem(err.Error()) // it is in nobody's way
+	}
 	for range maxSteps {
 		l, err := r.look(ctx, cert)
 		if err != nil {
@@ -127,6 +130,15 @@ func (r *Runner) Renew(ctx context.Context, cert config.Certificate, o Options) 
 	}
 	problem("gave up after many steps without an end; this is a bug in keepkey")
 	return rep
+}
+
+// tidy removes what a run that was killed left unfinished.
+func (r *Runner) tidy(cert config.Certificate) error {
+	store, err := r.Store.Lineage(cert.Name)
+	if err != nil {
+		return err
+	}
+	return store.Tidy()
 }
 
 // Plan looks at a lineage and says what would be done, now and later, without
@@ -280,6 +292,8 @@ func (l *lineage) do(ctx context.Context, a plan.Action) error {
 		return l.obtain(ctx, a)
 	case plan.RetireOld:
 		return l.commit(func(s *plan.State) { s.Rollover = nil })
+	case plan.Abandon:
+		return l.record(pinset.Entry{Kind: pinset.Abandon, Channel: a.Channel, Version: a.Version, By: pinset.ByPerson}, func(*plan.State) {})
 	case plan.BeginRollover:
 		return l.beginRollover()
 	case plan.Revoke:

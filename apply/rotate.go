@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"keepkey/config"
-	"keepkey/pinset"
 	"keepkey/plan"
 )
 
@@ -50,31 +49,15 @@ func (r *Runner) Rotate(ctx context.Context, cert config.Certificate, o RotateOp
 	if err != nil {
 		return err
 	}
-	var closed pinset.Verdict
-	if ro := next.Rollover; ro != nil && ro.Switched.IsZero() && !o.WhenOpen {
+	if ro := next.Rollover; ro != nil && ro.Switched.IsZero() && !o.WhenOpen && !o.AcceptBreakage {
 		if err := in.Disk.KeyProblems[ro.To]; err != nil {
 			return fmt.Errorf("%w; nothing was changed", err)
 		}
 		if v := plan.Gate(in, ro.To); !v.Open {
-			closed = v
-			if !o.AcceptBreakage {
-				return &GateClosedError{Name: cert.Name, Reason: plan.TellGate(v), Compromised: ro.Compromised}
-			}
+			return &GateClosedError{Name: cert.Name, Reason: plan.TellGate(v), Compromised: ro.Compromised}
 		}
 	}
-	// First what is wanted, then what it costs: a crash in between leaves the gate
-	// closed, and asking again goes on from there.
-	if err := l.commit(func(s *plan.State) { s.Rollover, s.Since = next.Rollover, next.Since }); err != nil {
-		return err
-	}
-	for _, v := range closed.Obstacles {
-		r.Log.Warn("giving clients up", "certificate", cert.Name, "channel", v.Channel, "version", v.Version)
-		err := l.record(pinset.Entry{Kind: pinset.Abandon, Channel: v.Channel, Version: v.Version, By: pinset.ByPerson}, func(*plan.State) {})
-		if err != nil {
-			return err
-		}
-	}
-	return l.disk.LedgerProblem
+	return l.commit(func(s *plan.State) { s.Rollover, s.Since = next.Rollover, next.Since })
 }
 
 // ensureSuccessor makes a key to take over when no backup key can: no client knows
@@ -123,7 +106,7 @@ func (r *Runner) asked(ctx context.Context, cert config.Certificate, o RotateOpt
 		if to.IsZero() {
 			return fail(errors.New("no backup key can take over: restore one from a backup of the state directory, or have a new one made, which no client knows yet, with --accept-breakage"))
 		}
-		err = next.AskCompromised(to, r.Now())
+		err = next.AskCompromised(to, o.AcceptBreakage, r.Now())
 	default:
 		err = next.AskRollover(r.Now())
 	}

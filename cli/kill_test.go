@@ -22,19 +22,25 @@ import (
 
 // host is a machine on which keepkey runs as a process of its own.
 type host struct {
-	t   *testing.T
-	dir string
-	ca  *acmetest.Server
+	t      *testing.T
+	dir    string
+	ca     *acmetest.Server
+	domain string // of its certificate, where that is needed to tell hosts apart
 }
 
 func newHost(t *testing.T, certificates string) *host {
+	t.Helper()
+	return newHostIn(t, t.TempDir(), certificates)
+}
+
+func newHostIn(t *testing.T, dir, certificates string) *host {
 	t.Helper()
 	ca, err := acmetest.Start(acmetest.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(ca.Close)
-	h := &host{t: t, dir: t.TempDir(), ca: ca}
+	h := &host{t: t, dir: dir, ca: ca}
 	config := strings.NewReplacer("$DIRECTORY", ca.Directory, "$HTTP", ca.HTTPAddr).Replace(baseConfig + certificates)
 	for name, data := range map[string][]byte{"ca.pem": ca.CAPEM, "config.yaml": []byte(config)} {
 		if err := os.WriteFile(filepath.Join(h.dir, name), data, 0o600); err != nil {

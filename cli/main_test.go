@@ -4,6 +4,8 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"strconv"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -11,10 +13,26 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"keepkey/cli"
+	"keepkey/internal/fault"
 )
 
 // clockEnv moves the clock of the keepkey that the tests run, by a duration.
 const clockEnv = "KEEPKEY_TEST_CLOCK_OFFSET"
+
+// killEnv names the effect in whose place the keepkey that the tests run is killed,
+// counted from 1.
+const killEnv = "KEEPKEY_TEST_KILL_AT"
+
+func killAt(target int) fault.Handler {
+	var n atomic.Int64
+	return func(_ fault.Point, effect func() error) error {
+		if n.Add(1) == int64(target) {
+			syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
+		}
+		return effect()
+	}
+}
 
 // The test binary is keepkey when it is called by that name, as a process of its
 // own that can be killed.
@@ -25,6 +43,9 @@ func TestMain(m *testing.M) {
 func keepkey() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if n, err := strconv.Atoi(os.Getenv(killEnv)); err == nil {
+		fault.Handle(killAt(n))
+	}
 	offset, _ := time.ParseDuration(os.Getenv(clockEnv)) // none when it is not set
 	os.Exit(cli.Run(ctx, cli.Env{
 		Args: os.Args, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv,

@@ -97,6 +97,8 @@ func describe(a plan.Action) string {
 		return "take the old key's pin out of the pin set"
 	case plan.BeginRollover:
 		return "begin a rollover to the first backup key"
+	case plan.Abandon:
+		return fmt.Sprintf("give up the clients of channel %s with version %d of the pin set", a.Channel, a.Version)
 	case plan.Revoke:
 		return fmt.Sprintf("have certificate version %d (serial %s) revoked", a.Version, a.Target)
 	case plan.Obtain:

@@ -106,8 +106,18 @@ func (l *Lineage) AppendLedger(size int, line []byte) error {
 // LedgerPath returns the ledger's path, for people.
 func (l *Lineage) LedgerPath() string { return filepath.Join(l.dir, "ledger.jsonl") }
 
-// ensureDirs makes the lineage's directories and clears what a killed process
-// left unfinished in them.
+// Tidy removes what a process that died left unfinished. It needs a store opened by
+// [OpenLocked].
+func (l *Lineage) Tidy() error {
+	for _, dir := range []string{l.dir, filepath.Join(l.dir, "keys"), filepath.Join(l.dir, "certs")} {
+		if err := durable.RemoveTemp(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// ensureDirs makes the lineage's directories.
 func (l *Lineage) ensureDirs() error {
 	if l.ready {
 		return nil
@@ -121,9 +131,6 @@ func (l *Lineage) ensureDirs() error {
 		{filepath.Join(l.dir, "certs"), l.store.wayToLive()},
 	} {
 		if err := l.store.ensureDir(d.path, d.access); err != nil {
-			return err
-		}
-		if err := durable.RemoveTemp(d.path); err != nil {
 			return err
 		}
 	}

@@ -24,39 +24,13 @@ type Published struct {
 
 // Published returns every pin set on every channel, in the order in which they
 // were intended.
-func (l Ledger) Published() []Published {
-	var all []Published
-	for _, e := range l.entries {
-		if e.Kind == Intent {
-			all = append(all, Published{
-				Channel: e.Channel, Version: e.Version, Pins: e.Pins, Lifetime: *e.Lifetime, Expires: e.Expires, Intended: e.At,
-			})
-			continue
-		}
-		for i := range all {
-			p := &all[i]
-			switch {
-			case p.Channel != e.Channel:
-			case e.Kind == Retire && p.Version == e.Version:
-				p.Retired = true
-			case e.Kind == Abandon && p.Version == e.Version:
-				p.Abandoned = true
-			case e.Kind == Confirm && p.Version == e.Version && p.Confirmed.IsZero():
-				p.Confirmed = e.At
-			case e.Kind == Confirm && p.Version < e.Version && p.Superseded.IsZero():
-				p.Superseded = e.At
-			}
-		}
-	}
-	return all
-}
+func (l Ledger) Published() []Published { return slices.Clone(l.published) }
 
 // Channel returns the newest pin set that was intended for a channel.
 func (l Ledger) Channel(name string) (Published, bool) {
-	all := l.Published()
-	for i := len(all) - 1; i >= 0; i-- {
-		if all[i].Channel == name {
-			return all[i], true
+	for i := len(l.published) - 1; i >= 0; i-- {
+		if l.published[i].Channel == name {
+			return l.published[i], true
 		}
 	}
 	return Published{}, false
@@ -113,7 +87,7 @@ type Verdict struct {
 func (l Ledger) Gate(key Pin, lifetimes map[string]Lifetime, t time.Time) Verdict {
 	v := Verdict{Open: true}
 	byItself := true
-	for _, p := range l.Published() {
+	for _, p := range l.published {
 		lifetime := lifetimes[p.Channel]
 		if slices.Contains(p.Pins, key) || !p.Live(lifetime, t) {
 			continue

@@ -59,9 +59,10 @@ const (
 //
 // Invariant: the entries make sense one after the other (see [Ledger.Append]).
 type Ledger struct {
-	entries []Entry
-	size    int    // bytes of all lines
-	head    string // hash of the last line
+	entries   []Entry
+	published []Published // what the entries come to
+	size      int         // bytes of all lines
+	head      string      // hash of the last line
 }
 
 // Head names the last entry of a ledger. Whoever keeps it notices when entries
@@ -108,15 +109,41 @@ func (l Ledger) Append(e Entry) (Ledger, []byte, error) {
 	if err != nil {
 		return Ledger{}, nil, err
 	}
-	return l.with(e, line), append(line, '\n'), nil
+	next := l.clone()
+	next.add(e, line)
+	return next, append(line, '\n'), nil
 }
 
-// with adds an entry that was checked. The entries of l are not touched.
-func (l Ledger) with(e Entry, line []byte) Ledger {
-	return Ledger{
-		entries: append(l.entries[:len(l.entries):len(l.entries)], e),
-		size:    l.size + len(line) + 1,
-		head:    hashLine(line),
+// clone makes a copy that can be added to without touching l.
+func (l Ledger) clone() Ledger {
+	l.entries, l.published = slices.Clone(l.entries), slices.Clone(l.published)
+	return l
+}
+
+// add adds an entry that was checked.
+func (l *Ledger) add(e Entry, line []byte) {
+	l.entries = append(l.entries, e)
+	l.size += len(line) + 1
+	l.head = hashLine(line)
+	if e.Kind == Intent {
+		l.published = append(l.published, Published{
+			Channel: e.Channel, Version: e.Version, Pins: e.Pins, Lifetime: *e.Lifetime, Expires: e.Expires, Intended: e.At,
+		})
+		return
+	}
+	for i := range l.published {
+		p := &l.published[i]
+		switch {
+		case p.Channel != e.Channel:
+		case e.Kind == Retire && p.Version == e.Version:
+			p.Retired = true
+		case e.Kind == Abandon && p.Version == e.Version:
+			p.Abandoned = true
+		case e.Kind == Confirm && p.Version == e.Version && p.Confirmed.IsZero():
+			p.Confirmed = e.At
+		case e.Kind == Confirm && p.Version < e.Version && p.Superseded.IsZero():
+			p.Superseded = e.At
+		}
 	}
 }
 
@@ -125,17 +152,13 @@ func (l Ledger) check(e Entry) error {
 	if e.Channel == "" || e.Version < 1 {
 		return fmt.Errorf("entry %d: it names no channel or no version", e.N)
 	}
-	intent := slices.IndexFunc(l.entries, func(o Entry) bool {
-		return o.Kind == Intent && o.Channel == e.Channel && o.Version == e.Version
-	})
 	switch e.Kind {
 	case Intent:
 		if len(e.Pins) < 2 || e.Lifetime == nil {
 			return fmt.Errorf("entry %d: a pin set has at least two pins and a lifetime", e.N)
 		}
-		for _, o := range l.entries {
+		for _, o := range l.published {
 			switch {
-			case o.Kind != Intent:
 			case o.Channel == e.Channel && o.Version >= e.Version:
 				return fmt.Errorf("entry %d: version %d on channel %s comes after version %d", e.N, e.Version, e.Channel, o.Version)
 			case o.Version == e.Version && !slices.Equal(o.Pins, e.Pins):
@@ -143,7 +166,7 @@ func (l Ledger) check(e Entry) error {
 			}
 		}
 	case Confirm, Retire, Abandon:
-		if intent < 0 {
+		if !slices.ContainsFunc(l.published, func(p Published) bool { return p.Channel == e.Channel && p.Version == e.Version }) {
 			return fmt.Errorf("entry %d: version %d was never published on channel %s", e.N, e.Version, e.Channel)
 		}
 		if e.By != ByKeepkey && e.By != ByPerson {
@@ -197,7 +220,7 @@ func ParseLedger(data []byte, head Head) (l Ledger, torn bool, err error) {
 		if err := l.check(e); err != nil {
 			return Ledger{}, false, &LedgerError{n, "makes no sense: " + err.Error()}
 		}
-		l = l.with(e, line)
+		l.add(e, line)
 		if n == head.Entries && l.head != head.Hash {
 			return Ledger{}, false, &LedgerError{n, "is not the one that the state knows"}
 		}

@@ -69,6 +69,13 @@ func (in *Input) succeed(a Action) {
 		if err == nil {
 			in.Ledger = next
 		}
+	case Abandon:
+		next, _, err := in.Ledger.Append(pinset.Entry{
+			At: in.Now, Kind: pinset.Abandon, Channel: a.Channel, Version: a.Version, By: pinset.ByPerson,
+		})
+		if err == nil {
+			in.Ledger = next
+		}
 	case RetireOld:
 		s.Rollover = nil
 	case BeginRollover:

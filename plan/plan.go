@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"math/bits"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -75,6 +76,7 @@ const (
 	Obtain       Kind = "obtain"
 	Switch       Kind = "switch key"
 	RetireOld    Kind = "retire the old pin"
+	Abandon      Kind = "give clients up"
 	Revoke       Kind = "revoke"
 
 	BeginRollover Kind = "begin rollover"
@@ -87,16 +89,20 @@ type Action struct {
 	Reason string    `json:"reason"`
 
 	Role    Role        `json:"role,omitempty"`    // GenerateKey
-	Channel string      `json:"channel,omitempty"` // Publish, ReadBack
+	Channel string      `json:"channel,omitempty"` // Publish, ReadBack, Abandon
 	PinSet  *pinset.Set `json:"pin_set,omitempty"` // Publish, ReadBack
-	Version int         `json:"version,omitempty"` // Install, Deploy, Check, Revoke
+	Version int         `json:"version,omitempty"` // Install, Deploy, Check, Revoke; Abandon: of the pin set
 	Target  string      `json:"target,omitempty"`  // Deploy: the hook; Check: the address; Revoke: the serial
 	Early   bool        `json:"-"`                 // Obtain: see Certificate.Early
 }
 
 // ID identifies the action within a run.
 func (a Action) ID() string {
-	return strings.Join([]string{string(a.Kind), string(a.Role), a.Channel, a.Target}, "\x00")
+	version := ""
+	if a.Kind == Abandon {
+		version = strconv.Itoa(a.Version)
+	}
+	return strings.Join([]string{string(a.Kind), string(a.Role), a.Channel, a.Target, version}, "\x00")
 }
 
 // Problem is something that keepkey does not mend by itself.
@@ -174,6 +180,9 @@ func Next(in Input) Plan {
 	}
 	old, note := retireOld(in)
 	p.offer(add, old, note)
+	for _, a := range abandonments(in) {
+		add(a)
+	}
 	next, note := switchKey(in)
 	p.offer(add, next, note)
 	if next.Kind == Switch && !next.At.After(in.Now) && !in.Tried[next.ID()] {

@@ -21,6 +21,9 @@ type Rollover struct {
 	// without waiting for publications, its pin is published no more, and there is no
 	// way back to it.
 	Compromised bool `json:"compromised,omitempty"`
+	// BreakageAccepted says that a person gives up the clients that keep the gate of
+	// the key To closed. Only with Compromised.
+	BreakageAccepted bool `json:"breakage_accepted,omitempty"`
 	// Switched is when the certificate for the new key was accepted. From then on
 	// the new key is the active one; the old key's pin stays in the pin set for a
 	// while, so that the rollover can be undone.
@@ -53,15 +56,19 @@ func (s *State) AskRollover(now time.Time) error {
 }
 
 // AskCompromised puts on record that others may have the active key, so that the
-// backup key `to` has to take over. It takes the place of any other rollover.
-func (s *State) AskCompromised(to pinset.Pin, now time.Time) error {
+// backup key `to` has to take over, perhaps at the price of clients. It takes the
+// place of any other rollover.
+func (s *State) AskCompromised(to pinset.Pin, acceptBreakage bool, now time.Time) error {
 	if r := s.Rollover; r != nil && r.Compromised && r.Switched.IsZero() {
-		return nil // asked already; it goes on
+		again := *r // asked already; it goes on
+		again.BreakageAccepted = again.BreakageAccepted || acceptBreakage
+		s.Rollover = &again
+		return nil
 	}
 	if k := s.key(to); s.Certificate == nil || k == nil || k.Role != Backup {
 		return errors.New("there is no certificate and no backup key yet: run keepkey renew first")
 	}
-	s.Rollover = &Rollover{From: s.Active().Pin, To: to, Asked: now, Compromised: true}
+	s.Rollover = &Rollover{From: s.Active().Pin, To: to, Asked: now, Compromised: true, BreakageAccepted: acceptBreakage}
 	return nil
 }
 
@@ -143,6 +150,9 @@ func (s *State) checkRollover() error {
 	switch {
 	case from == nil || to == nil || from == to:
 		return errors.New("the rollover names keys that are not there")
+	}
+	if r.BreakageAccepted && !r.Compromised {
+		return errors.New("the rollover gives clients up without need")
 	}
 	before, after := Retired, to.Role == Backup || to.Role == Retired
 	if r.Compromised {
@@ -233,6 +243,21 @@ func wantedBackups(in Input) int {
 		n++
 	}
 	return n
+}
+
+// abandonments returns the clients to give up, so that a compromised key can be
+// replaced: a person accepted that.
+func abandonments(in Input) []Action {
+	r := pendingSwitch(in)
+	if r == nil || !r.BreakageAccepted {
+		return nil
+	}
+	var actions []Action
+	for _, o := range Gate(in, r.To).Obstacles {
+		actions = append(actions, Action{Kind: Abandon, Channel: o.Channel, Version: o.Version,
+			Reason: "they would keep the compromised key in use, and a person accepted the breakage"})
+	}
+	return actions
 }
 
 // retireOld returns the end of a rollover: the old key's pin leaves the pin set,

@@ -1,0 +1,5 @@
+//go:build race
+
+package apply_test
+
+func init() { raceDetector = true }

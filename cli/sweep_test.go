@@ -1,0 +1,464 @@
+package cli_test
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"keepkey/cli"
+	"keepkey/config"
+	"keepkey/internal/fault"
+	"keepkey/invariant"
+	"keepkey/keystore"
+	"keepkey/pinset"
+	"keepkey/pinset/format"
+)
+
+// Everything that keepkey does to the disk, to a CA or to a hook passes a fault
+// point. Here each of them, one after the other, is where the process is killed, or
+// what fails without having had an effect, or what says that it failed although it
+// had one; and what is left is killed once more while it recovers. The invariants
+// hold at every moment, and two further runs come to the goal.
+
+const sweptConfig = `certificates:
+  - name: api
+    domains: [api.example.com]
+    channels:
+      - name: app
+        format: json
+        lifetime: 30d
+        publish: [{file: pins.json}, {command: [./hook]}]
+      - name: web
+        format: json
+        lifetime: 2d
+        publish: [{file: web.json}]
+        read_back: {file: web.json}
+    deploy: [{command: [./hook]}]
+`
+
+// hookScript notes what it was told, without starting further programs where the
+// shell can do without. Like a server's reload, a deployment takes over what is live
+// at that moment.
+const hookScript = `#!/bin/sh
+cd "${0%/*}"
+while read -r line; do echo "$line"; done >>output
+export -p >>output
+echo "$KEEPKEY_EVENT_ID $KEEPKEY_EVENT.$KEEPKEY_CHANNEL ${KEEPKEY_PINSET_VERSION:-0}" >>events
+if [ "$KEEPKEY_EVENT" = deploy ]; then cp "$KEEPKEY_LIVE_DIR/cert.pem" deployed.pem.new && mv deployed.pem.new deployed.pem; fi
+`
+
+// sweep is a command at a lineage in a certain condition.
+type sweep struct {
+	name  string
+	setup []step
+	step
+	asked bool // the command asks for another key
+}
+
+// step is a command at a time.
+type step struct {
+	args  string
+	after time.Duration
+}
+
+var sweeps = []sweep{
+	{name: "first run", step: step{args: "renew"}},
+	{name: "renewal", setup: []step{{args: "renew"}}, step: step{args: "renew --force"}},
+	{name: "rollover", setup: []step{{args: "renew"}}, step: step{args: "rotate --name api"}, asked: true},
+	{name: "end of a rollover", setup: []step{{args: "renew"}, {args: "rotate --name api"}},
+		step: step{args: "renew", after: 8 * 24 * time.Hour}},
+	{name: "undo", setup: []step{{args: "renew"}, {args: "rotate --name api"}},
+		step: step{args: "rotate --name api --undo", after: time.Hour}, asked: true},
+	{name: "compromised", setup: []step{{args: "renew"}}, step: step{args: "rotate --name api --compromised"}, asked: true},
+	{name: "compromised at a price", setup: []step{{args: "renew"}, {args: "rotate --name api"}},
+		step: step{args: "rotate --name api --compromised --accept-breakage", after: time.Hour}, asked: true},
+}
+
+func TestEveryFaultPointIsSurvived(t *testing.T) {
+	t.Parallel()
+	for i, s := range sweeps {
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			// Mostly it waits, for a CA or a hook: so several hosts share the work.
+			const hosts = 4
+			var wg sync.WaitGroup
+			for k := range hosts {
+				wg.Go(func() {
+					t.Run(fmt.Sprintf("host %d", k), func(t *testing.T) {
+						s.run(t, fmt.Sprintf("sweep%d-%d.example.com", i, k), k, hosts)
+					})
+				})
+			}
+			wg.Wait()
+		})
+	}
+}
+
+// run disturbs the command at each hosts-th effect, beginning with the k-th.
+func (s sweep) run(t *testing.T, domain string, k, hosts int) {
+	h := newHostIn(t, fastDir(t), strings.ReplaceAll(sweptConfig, "api.example.com", domain))
+	h.domain = domain
+	if err := os.WriteFile(filepath.Join(h.dir, "hook"), []byte(hookScript), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, before := range s.setup {
+		if status := h.do(before, nil); status != 0 {
+			t.Fatalf("%s: status %d\n%s", before.args, status, h.read("output"))
+		}
+	}
+	points := s.count(h)
+	stride := hosts
+	if raceDetector {
+		stride = 29 * hosts // the detector sees nothing of other processes, and makes each slow
+	}
+	tried := 0
+	for n := 1 + k; n <= len(points) && !t.Failed(); n += stride {
+		m := 1 + (n*31)%len(points) // of the recovery
+		disturbances := []disturbance{{"killed", n, 0}, {"failing", n, 0}, {"failing, though it had its effect", n, 0}}
+		if n%3 == 0 {
+			disturbances = append(disturbances, disturbance{"killed", n, m})
+		}
+		for _, d := range disturbances {
+			s.try(t, h, d, points[n-1])
+			tried++
+		}
+	}
+	t.Logf("%d fault points, %d disturbed runs here", len(points), tried)
+}
+
+// count returns the effects that the command has when nothing disturbs it.
+func (s sweep) count(h *host) []string {
+	h.t.Helper()
+	c := h.copy()
+	defer os.RemoveAll(c.dir)
+	var points []string
+	var mu sync.Mutex
+	status := c.do(s.step, func(p fault.Point, effect func() error) error {
+		mu.Lock()
+		points = append(points, p.Op+" "+strings.ReplaceAll(p.Where, c.dir+"/", ""))
+		mu.Unlock()
+		return effect()
+	})
+	if status != 0 {
+		h.t.Fatalf("%s: status %d\n%s", s.args, status, c.read("output"))
+	}
+	return points
+}
+
+// disturbance is what goes wrong at the n-th effect of a command; and when m is not
+// 0, the run after it is killed at its m-th.
+type disturbance struct {
+	how  string
+	n, m int
+}
+
+// handler returns what lets the n-th effect go wrong.
+func (d disturbance) handler() fault.Handler {
+	var count atomic.Int64
+	return func(p fault.Point, effect func() error) error {
+		switch n := count.Add(1); {
+		case n == int64(d.n) && d.how == "failing" && p.Op != closing:
+			return syscall.EIO
+		case n == int64(d.n):
+			return errors.Join(syscall.EIO, effect())
+		}
+		return effect()
+	}
+}
+
+// dead is what the world sees of a process that was killed at its n-th effect: none
+// from then on.
+func dead(n int) fault.Handler {
+	var count atomic.Int64
+	return func(p fault.Point, effect func() error) error {
+		if count.Add(1) < int64(n) {
+			return effect()
+		}
+		if p.Op == closing {
+			effect()
+		}
+		return syscall.EIO
+	}
+}
+
+// closing is the effect that a process has by ending, too: its port is free again.
+const closing = "clean up challenge"
+
+// try disturbs the command, and lets keepkey recover.
+func (s sweep) try(t *testing.T, h *host, d disturbance, point string) {
+	t.Helper()
+	c := h.copy()
+	defer os.RemoveAll(c.dir)
+	w := &watcher{t: t, h: c, at: fmt.Sprintf("%s %s at %d (%s)", s.args, d.how, d.n, point)}
+	w.look(invariant.Run{}, 0)
+	c.ca.Requests()
+	run := invariant.Run{Asked: s.asked}
+	if d.how == "killed" {
+		run.Status = c.kill(s.step, d.n)
+	} else {
+		run.Status = c.do(s.step, d.handler())
+	}
+	w.look(run, s.after)
+	next := step{args: "renew", after: s.after}
+	if d.m > 0 {
+		w.at += fmt.Sprintf(", its recovery killed at %d", d.m)
+		next.after += 2 * time.Minute
+		c.do(next, dead(d.m))
+		w.look(invariant.Run{Asked: s.asked, Status: -1}, next.after)
+	}
+	// The pauses after failures are over by then.
+	next.after += 3 * time.Minute
+	w.look(invariant.Run{Asked: s.asked, Status: c.do(next, nil)}, next.after)
+	next.after += 30 * time.Minute
+	status := c.do(next, nil)
+	if status != 0 {
+		t.Errorf("%s: the second run after it ends with status %d\n%s", w.at, status, tail(c.read("output")))
+	}
+	w.look(invariant.Run{Asked: s.asked, Undisturbed: true}, next.after)
+	finalized := 0
+	for _, r := range c.ca.Requests() {
+		if strings.Contains(r, "/finalize-order/") {
+			finalized++
+		}
+	}
+	// One for the command, one more for the fault, and one for that in the recovery.
+	if most := 2 + min(d.m, 1); finalized > most {
+		t.Errorf("%s: %d certificates were asked for", w.at, finalized)
+	}
+}
+
+func tail(s string) string { return s[max(0, len(s)-3000):] }
+
+// watcher holds a host to the invariants after each step, with clients that keep
+// every pin set that they ever saw, and a server that has loaded what it last
+// deployed.
+type watcher struct {
+	t      *testing.T
+	h      *host
+	at     string
+	before *invariant.Found
+	held   []invariant.Held
+}
+
+func (w *watcher) look(run invariant.Run, after time.Duration) {
+	w.t.Helper()
+	run.Output = []byte(w.h.read("output"))
+	cfg, err := config.Load(filepath.Join(w.h.dir, "config.yaml"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	store, err := keystore.Open(cfg.State)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	found, err := invariant.Look(store, cfg.Certificates[0])
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for channel, file := range map[string]string{"app": "pins.json", "web": "web.json"} {
+		data, err := os.ReadFile(filepath.Join(w.h.dir, file))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		set, err2 := format.Decode("json", data)
+		if err := errors.Join(err, err2); err != nil {
+			w.t.Fatalf("%s: clients find no pin set in %s: %v", w.at, file, err)
+		}
+		w.held = append(w.held, invariant.Held{Channel: channel, Set: set})
+	}
+	out := invariant.Outside{Now: time.Now().Add(after), Held: w.held, Before: w.before, Run: &run, Events: w.events()}
+	if found.Live > 0 {
+		out.Served = append(out.Served, found.LivePin)
+	}
+	if data, err := os.ReadFile(filepath.Join(w.h.dir, "deployed.pem")); err == nil {
+		out.Served = append(out.Served, certificatePin(w.t, data))
+	}
+	if w.before == nil {
+		out.Run = nil
+	}
+	for _, v := range found.Check(out) {
+		w.t.Errorf("%s: %s", w.at, v)
+	}
+	w.before = &found
+}
+
+func (w *watcher) events() []invariant.Event {
+	var events []invariant.Event
+	for line := range strings.Lines(w.h.read("events")) {
+		var e invariant.Event
+		var kind string
+		if _, err := fmt.Sscan(line, &e.ID, &kind, &e.Version); err != nil {
+			w.t.Fatalf("%q: %v", line, err)
+		}
+		_, e.Channel, _ = strings.Cut(kind, ".")
+		events = append(events, e)
+	}
+	return events
+}
+
+func certificatePin(t *testing.T, data []byte) pinset.Pin {
+	t.Helper()
+	block, _ := pem.Decode(data)
+	if block == nil {
+		t.Fatalf("no certificate: %q", data)
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pinset.OfCertificate(cert)
+}
+
+// fastDir is a directory in memory, where there is such a thing: a sweep syncs files
+// ten thousands of times.
+func fastDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "keepkey-test-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// copy is the host as it is now, in another directory.
+func (h *host) copy() *host {
+	h.t.Helper()
+	c := *h
+	c.dir = fastDir(h.t)
+	if err := os.Remove(c.dir); err != nil {
+		h.t.Fatal(err)
+	}
+	if err := copyTree(c.dir, h.dir); err != nil {
+		h.t.Fatal(err)
+	}
+	return &c
+}
+
+func copyTree(to, from string) error {
+	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		dest := filepath.Join(to, strings.TrimPrefix(path, from))
+		switch {
+		case d.IsDir():
+			return os.Mkdir(dest, info.Mode().Perm())
+		case info.Mode()&fs.ModeSymlink != 0:
+			target, err := os.Readlink(path)
+			if err != nil {
+				return err
+			}
+			return os.Symlink(target, dest)
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(dest, data, info.Mode().Perm())
+	})
+}
+
+// faults holds the handlers of all hosts in this process. Each effect is of the one
+// whose directory, CA or domain it is at.
+var faults struct {
+	sync.RWMutex
+	of map[*host]fault.Handler
+}
+
+func init() {
+	faults.of = make(map[*host]fault.Handler)
+	fault.Handle(func(p fault.Point, effect func() error) error {
+		faults.RLock()
+		var handler fault.Handler
+		for h, of := range faults.of {
+			if strings.Contains(p.Where, h.dir) || strings.Contains(p.Where, h.domain) || strings.Contains(p.Where, h.caURL()) {
+				handler = of
+			}
+		}
+		faults.RUnlock()
+		if handler == nil {
+			return effect()
+		}
+		return handler(p, effect)
+	})
+}
+
+func (h *host) caURL() string { return strings.TrimSuffix(h.ca.Directory, "/dir") }
+
+// do runs a step in this process, with its effects passing a handler, and returns
+// its exit status.
+func (h *host) do(s step, handler fault.Handler) int {
+	h.t.Helper()
+	if handler != nil {
+		faults.Lock()
+		faults.of[h] = handler
+		faults.Unlock()
+		defer func() {
+			faults.Lock()
+			delete(faults.of, h)
+			faults.Unlock()
+		}()
+	}
+	out := new(bytes.Buffer)
+	status := cli.Run(h.t.Context(), cli.Env{
+		Args:   append([]string{"keepkey", "--config", filepath.Join(h.dir, "config.yaml")}, strings.Fields(s.args)...),
+		Stdout: out, Stderr: out, Getenv: os.Getenv,
+		Now: func() time.Time { return time.Now().Add(s.after) },
+	})
+	h.append("output", out.Bytes())
+	return status
+}
+
+// kill runs a step as a process of its own that is killed in the place of its n-th
+// effect, and returns its exit status, -1 when it came to that.
+func (h *host) kill(s step, n int) int {
+	h.t.Helper()
+	cmd, out := h.command(strings.Fields(s.args)...)
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s", clockEnv, s.after), fmt.Sprintf("%s=%d", killEnv, n))
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		h.t.Fatal(err)
+	}
+	h.append("output", out.Bytes())
+	return cmd.ProcessState.ExitCode()
+}
+
+func (h *host) append(name string, data []byte) {
+	h.t.Helper()
+	f, err := os.OpenFile(filepath.Join(h.dir, name), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	_, err = f.Write(data)
+	if err := errors.Join(err, f.Close()); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// read returns a file's content, "" when it is not there.
+func (h *host) read(name string) string {
+	h.t.Helper()
+	data, err := os.ReadFile(filepath.Join(h.dir, name))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		h.t.Fatal(err)
+	}
+	return string(bytes.TrimLeft(data, "\n"))
+}
