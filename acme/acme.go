@@ -138,6 +138,15 @@ func (c *Client) signer(ctx context.Context, accountURL string, key crypto.Signe
 	return core, nil
 }
 
+// Skew returns how far the CA's clock is ahead of ours, to the second, if it told
+// (RFC 9110 section 6.6.1).
+func (c *Client) Skew() (skew time.Duration, known bool) {
+	if p := c.guard.skew.Load(); p != nil {
+		return *p, true
+	}
+	return 0, false
+}
+
 // Close ends what is under way and drops the connections.
 func (c *Client) Close() {
 	c.cancel(errors.New("the ACME client is closed"))

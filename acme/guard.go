@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"keepkey/internal/fault"
@@ -35,6 +36,7 @@ const (
 //   - an error response becomes a [*Problem]; lego sees only the two kinds that
 //     it must handle itself, a bad nonce and an already replaced certificate;
 //   - a redirect of a signed request is an error;
+//   - the CA's clock is noted beside ours;
 //   - the headers of the last response are kept for each URL, since lego's API
 //     drops Retry-After and Link.
 type guard struct {
@@ -42,6 +44,8 @@ type guard struct {
 	ctx     context.Context // of the client; its end cancels requests under way
 	timeout time.Duration
 	now     func() time.Time
+
+	skew atomic.Pointer[time.Duration] // how far the CA's clock is ahead, by its last answer
 
 	mu      sync.Mutex
 	headers map[string]http.Header // by request URL; taken out when read
@@ -69,6 +73,10 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, fmt.Errorf("%s answered with more than %d bytes", req.URL, maxBody)
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
+	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+		skew := date.Sub(g.now())
+		g.skew.Store(&skew)
+	}
 
 	switch {
 	case resp.StatusCode >= 400:

@@ -251,9 +251,15 @@ func (l *lineage) commit(change func(*plan.State)) error {
 
 // record puts an entry into the ledger, and then, in one step with the change, its
 // end into the state. After a crash in between, the entry counts.
-func (l *lineage) record(e pinset.Entry, change func(*plan.State)) error {
+func (l *lineage) record(ctx context.Context, e pinset.Entry, change func(*plan.State)) error {
 	if l.disk.LedgerProblem != nil {
 		return l.disk.LedgerProblem
+	}
+	if e.Kind == pinset.Intent || e.Kind == pinset.Confirm {
+		skew, known := l.skew(ctx)
+		if err := plan.CheckClock(l.input(Options{}), skew, known); err != nil {
+			return err
+		}
 	}
 	if l.ledger.Head() != l.state.Ledger {
 		// The last entry was written before a crash. The state has to follow it first,
@@ -277,6 +283,15 @@ func (l *lineage) record(e pinset.Entry, change func(*plan.State)) error {
 	})
 }
 
+// skew asks the CA for its clock. One that can't be asked is no obstacle.
+func (l *lineage) skew(ctx context.Context) (skew time.Duration, known bool) {
+	client, err := l.client(ctx, l.config.ACME)
+	if err != nil {
+		return 0, false
+	}
+	return client.Skew()
+}
+
 func (l *lineage) do(ctx context.Context, a plan.Action) error {
 	switch a.Kind {
 	case plan.BeginLineage:
@@ -293,7 +308,7 @@ func (l *lineage) do(ctx context.Context, a plan.Action) error {
 	case plan.RetireOld:
 		return l.commit(func(s *plan.State) { s.Rollover = nil })
 	case plan.Abandon:
-		return l.record(pinset.Entry{Kind: pinset.Abandon, Channel: a.Channel, Version: a.Version, By: pinset.ByPerson}, func(*plan.State) {})
+		return l.record(ctx, pinset.Entry{Kind: pinset.Abandon, Channel: a.Channel, Version: a.Version, By: pinset.ByPerson}, func(*plan.State) {})
 	case plan.BeginRollover:
 		return l.beginRollover()
 	case plan.Revoke:

@@ -55,5 +55,5 @@ func (r *Runner) say(ctx context.Context, cert config.Certificate, kind pinset.E
 	case kind == pinset.Retire && configured && version == newest.Version:
 		return fmt.Errorf("%s: version %d is the newest pin set of channel %s, so its clients carry it; only older ones can be retired", cert.Name, version, channel)
 	}
-	return l.record(pinset.Entry{Kind: kind, Channel: channel, Version: version, By: pinset.ByPerson}, func(*plan.State) {})
+	return l.record(ctx, pinset.Entry{Kind: kind, Channel: channel, Version: version, By: pinset.ByPerson}, func(*plan.State) {})
 }

@@ -81,6 +81,7 @@ func (w *world) cert(name string, domains ...string) config.Certificate {
 
 // runner is what a new process would have.
 func (w *world) runner() *apply.Runner {
+	w.ca.SetClock(w.offset)
 	r := &apply.Runner{
 		Store: w.store, Now: w.now, UserAgent: "keepkey/test", RequestTimeout: w.requestTimeout,
 		Log: slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),

@@ -114,10 +114,11 @@ func (l *lineage) obtainNow(ctx context.Context, a plan.Action) error {
 		return &rejectedError{fmt.Errorf("it is the one that is there already (serial %s)", serial)}
 	}
 	if a.Kind == plan.Switch {
-		// The last look before the key is switched. Nothing was published meanwhile, but
-		// the clock may have been set back.
-		if v := plan.Gate(l.input(Options{}), target); !v.Open {
-			return fmt.Errorf("the key is not switched: the gate is %s", plan.TellGate(v))
+		// The last look before the key is switched: the clock may have been set back, or
+		// be wrong altogether.
+		skew, _ := client.Skew()
+		if err := plan.CheckSwitch(l.input(Options{}), target, skew); err != nil {
+			return err
 		}
 	}
 	n, err := l.store.AddVersion(chain)

@@ -34,7 +34,7 @@ func (l *lineage) publish(ctx context.Context, a plan.Action) error {
 	}
 	newest, _ := l.ledger.Channel(ch.Name)
 	if newest.Version != a.PinSet.Version {
-		err = l.record(pinset.Entry{
+		err = l.record(ctx, pinset.Entry{
 			Kind: pinset.Intent, Channel: ch.Name, Version: a.PinSet.Version, Pins: a.PinSet.Pins, Lifetime: &ch.Lifetime,
 		}, begin)
 	} else if l.state.Channels[ch.Name].Version != a.PinSet.Version {
@@ -78,7 +78,7 @@ func (l *lineage) publish(ctx context.Context, a plan.Action) error {
 	if ch.Manual || ch.ReadBack != nil || !newest.Confirmed.IsZero() {
 		return nil
 	}
-	return l.record(pinset.Entry{
+	return l.record(ctx, pinset.Entry{
 		Kind: pinset.Confirm, Channel: ch.Name, Version: a.PinSet.Version, By: pinset.ByKeepkey,
 	}, func(*plan.State) {})
 }
@@ -105,7 +105,7 @@ func (l *lineage) readBack(ctx context.Context, a plan.Action) error {
 	for pause := lookPause; ; pause *= 2 {
 		err := l.lookOnce(ctx, ch, *a.PinSet)
 		if err == nil {
-			return l.record(pinset.Entry{
+			return l.record(ctx, pinset.Entry{
 				Kind: pinset.Confirm, Channel: ch.Name, Version: a.PinSet.Version, By: pinset.ByKeepkey,
 			}, func(*plan.State) {})
 		}

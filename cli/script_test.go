@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -85,6 +86,13 @@ func TestScripts(t *testing.T) {
 						http.Error(w, "down for \x1b[31mmaintenance", http.StatusServiceUnavailable)
 					})
 				})
+			},
+			// clock OFFSET: it is that much later, for keepkey and for the CA.
+			"clock": func(ts *testscript.TestScript, _ bool, args []string) {
+				offset, err := time.ParseDuration(args[0])
+				ts.Check(err)
+				ts.Setenv(clockEnv, offset.String())
+				ts.Value(caKey{}).(*acmetest.Server).SetClock(offset)
 			},
 			// lock DIR: another keepkey is at work in the state directory.
 			"lock": func(ts *testscript.TestScript, _ bool, args []string) {

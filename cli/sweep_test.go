@@ -416,6 +416,7 @@ func (h *host) do(s step, handler fault.Handler) int {
 			faults.Unlock()
 		}()
 	}
+	h.ca.SetClock(s.after)
 	out := new(bytes.Buffer)
 	status := cli.Run(h.t.Context(), cli.Env{
 		Args:   append([]string{"keepkey", "--config", filepath.Join(h.dir, "config.yaml")}, strings.Fields(s.args)...),
@@ -430,6 +431,7 @@ func (h *host) do(s step, handler fault.Handler) int {
 // effect, and returns its exit status, -1 when it came to that.
 func (h *host) kill(s step, n int) int {
 	h.t.Helper()
+	h.ca.SetClock(s.after)
 	cmd, out := h.command(strings.Fields(s.args)...)
 	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s", clockEnv, s.after), fmt.Sprintf("%s=%d", killEnv, n))
 	err := cmd.Run()

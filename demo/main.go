@@ -57,7 +57,14 @@ certificates:
 type demo struct {
 	dir    string
 	out    io.Writer
+	ca     *acmetest.Server
 	offset time.Duration // of keepkey's clock
+}
+
+// pass lets it be that much later than it is.
+func (d *demo) pass(since time.Duration) {
+	d.offset = since
+	d.ca.SetClock(since)
 }
 
 func run(ctx context.Context, out io.Writer) error {
@@ -65,12 +72,12 @@ func run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	d := &demo{dir: dir, out: out}
 	ca, err := acmetest.Start(acmetest.Options{})
 	if err != nil {
 		return err
 	}
 	defer ca.Close()
+	d := &demo{dir: dir, out: out, ca: ca}
 
 	d.say("An ACME server runs in this process, on %s. The configuration is in %s.", ca.Directory, dir)
 	config := fmt.Sprintf(configTemplate, filepath.Join(dir, "state"), ca.Directory, ca.HTTPAddr)
@@ -147,7 +154,7 @@ func (d *demo) rollover(ctx context.Context) error {
 	}
 	fmt.Fprintf(d.out, "\n  the live pin was %s\n  and is now       %s\n", pinset.OfCertificate(before), pinset.OfCertificate(after))
 
-	d.offset = 8 * day
+	d.pass(8 * day)
 	d.say("Eight days later the rollover can't be undone any more, and the old pin leaves the pin set:")
 	if err := errors.Join(d.keepkey(ctx, "renew"), d.keepkey(ctx, "pins")); err != nil {
 		return err
@@ -162,7 +169,7 @@ func (d *demo) rollover(ctx context.Context) error {
 	if err := d.keepkey(ctx, "plan"); err != nil {
 		return err
 	}
-	d.offset = 31 * day
+	d.pass(31 * day)
 	d.say("Thirty-one days after the first rollover no client can be locked out, and the run from the timer switches:")
 	return d.keepkey(ctx, "renew")
 }

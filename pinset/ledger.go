@@ -78,6 +78,14 @@ func (l Ledger) Head() Head { return Head{Entries: len(l.entries), Hash: l.hash(
 // Entries returns all entries, the oldest first.
 func (l Ledger) Entries() []Entry { return slices.Clone(l.entries) }
 
+// Last returns the newest entry, if there is one.
+func (l Ledger) Last() (Entry, bool) {
+	if len(l.entries) == 0 {
+		return Entry{}, false
+	}
+	return l.entries[len(l.entries)-1], true
+}
+
 // Size returns the length of all lines in bytes.
 func (l Ledger) Size() int { return l.size }
 

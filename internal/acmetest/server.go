@@ -59,6 +59,7 @@ type Server struct {
 	reserved []net.Listener
 	pebble   atomic.Pointer[pebble]
 	front    atomic.Pointer[func(http.Handler) http.Handler]
+	ahead    atomic.Int64 // of the real time, in nanoseconds
 
 	mu       sync.Mutex
 	requests []string
@@ -205,12 +206,17 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	s.requests = append(s.requests, r.Method+" "+r.URL.Path)
 	s.mu.Unlock()
+	w.Header().Set("Date", time.Now().Add(time.Duration(s.ahead.Load())).UTC().Format(http.TimeFormat))
 	handler := s.pebble.Load().acme
 	if front := s.front.Load(); front != nil {
 		handler = (*front)(handler)
 	}
 	handler.ServeHTTP(w, r)
 }
+
+// SetClock has the CA say that it is that much later than it is. (What it does goes
+// by the real time; see [Server.Shift].)
+func (s *Server) SetClock(ahead time.Duration) { s.ahead.Store(int64(ahead)) }
 
 // Misbehave puts a fault between the CA and its clients, in place of the one
 // that was there; nil for none.

@@ -47,8 +47,16 @@ func (s *Server) Shift(offset func() time.Duration) Fault {
 	}
 	notFound := func(_ http.Handler, w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) }
 	return func(next http.Handler) http.Handler {
-		return at(RenewalInfo, notFound)(at(Certificate, download)(next))
+		return s.dated(offset, at(RenewalInfo, notFound)(at(Certificate, download)(next)))
 	}
+}
+
+// dated lets the answers carry the client's time.
+func (s *Server) dated(offset func() time.Duration, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Date", time.Now().Add(offset()).UTC().Format(http.TimeFormat))
+		next.ServeHTTP(w, r)
+	})
 }
 
 // move signs the first certificate of a chain in PEM anew, for a later time.
