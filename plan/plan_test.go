@@ -18,6 +18,9 @@ var t0 = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 
 const day = 24 * time.Hour
 
+// raceDetector says whether the tests were built with it.
+var raceDetector bool
+
 func testPin(b byte) pinset.Pin { return pinset.Pin{b} }
 
 func testConfig() config.Certificate {

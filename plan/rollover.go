@@ -28,6 +28,10 @@ type Rollover struct {
 	// the new key is the active one; the old key's pin stays in the pin set for a
 	// while, so that the rollover can be undone.
 	Switched time.Time `json:"switched,omitzero"`
+	// Interrupted is the rollover that was not over when this one, of a key that is
+	// compromised, took its place. It comes back when this one is called off: servers
+	// may still present the key that it replaces.
+	Interrupted *Rollover `json:"interrupted,omitempty"`
 }
 
 // key returns a key by its pin, or nil.
@@ -68,7 +72,7 @@ func (s *State) AskCompromised(to pinset.Pin, acceptBreakage bool, now time.Time
 	if k := s.key(to); s.Certificate == nil || k == nil || k.Role != Backup {
 		return errors.New("there is no certificate and no backup key yet: run keepkey renew first")
 	}
-	s.Rollover = &Rollover{From: s.Active().Pin, To: to, Asked: now, Compromised: true, BreakageAccepted: acceptBreakage}
+	s.Rollover = &Rollover{From: s.Active().Pin, To: to, Asked: now, Compromised: true, BreakageAccepted: acceptBreakage, Interrupted: s.Rollover}
 	return nil
 }
 
@@ -104,7 +108,7 @@ func (s *State) AskUndo(now time.Time) error {
 	case r.Switched.IsZero() && s.key(r.To).Role == Retired:
 		return nil // asked already
 	case r.Switched.IsZero():
-		s.Rollover, s.Since = nil, now
+		s.Rollover, s.Since = r.Interrupted, now
 	case r.Compromised:
 		return errors.New("there is no way back to a key that is compromised")
 	default:
@@ -118,7 +122,7 @@ func (s *State) completeSwitch(now time.Time) {
 	from, to := s.key(s.Rollover.From), s.key(s.Rollover.To)
 	undo := to.Role == Retired
 	from.Role, to.Role = Retired, Active
-	s.Rollover.Switched, s.Since = now, now
+	s.Rollover.Switched, s.Rollover.Interrupted, s.Since = now, nil, now
 	switch {
 	case s.Rollover.Compromised:
 		from.Role = Compromised
@@ -142,17 +146,22 @@ func (s *State) Accept(kind Kind, c Certificate, now time.Time) {
 
 // checkRollover holds a rollover to the roles of its keys.
 func (s *State) checkRollover() error {
-	r := s.Rollover
-	if r == nil {
-		return nil
+	for r := s.Rollover; r != nil; r = r.Interrupted {
+		if err := s.checkOne(r); err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+func (s *State) checkOne(r *Rollover) error {
 	from, to := s.key(r.From), s.key(r.To)
 	switch {
 	case from == nil || to == nil || from == to:
 		return errors.New("the rollover names keys that are not there")
 	}
-	if r.BreakageAccepted && !r.Compromised {
-		return errors.New("the rollover gives clients up without need")
+	if (r.BreakageAccepted || r.Interrupted != nil) && !r.Compromised {
+		return errors.New("the rollover is not of a compromised key, but says what only such a one can")
 	}
 	before, after := Retired, to.Role == Backup || to.Role == Retired
 	if r.Compromised {
