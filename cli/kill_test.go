@@ -22,7 +22,7 @@ import (
 
 // host is a machine on which keepkey runs as a process of its own.
 type host struct {
-	t      *testing.T
+	t      testing.TB
 	dir    string
 	ca     *acmetest.Server
 	domain string // of its certificate, where that is needed to tell hosts apart
@@ -35,7 +35,12 @@ func newHost(t *testing.T, certificates string) *host {
 
 func newHostIn(t *testing.T, dir, certificates string) *host {
 	t.Helper()
-	ca, err := acmetest.Start(acmetest.Options{})
+	return newHostOf(t, dir, acmetest.Options{}, certificates)
+}
+
+func newHostOf(t *testing.T, dir string, o acmetest.Options, certificates string) *host {
+	t.Helper()
+	ca, err := acmetest.Start(o)
 	if err != nil {
 		t.Fatal(err)
 	}

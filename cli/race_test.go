@@ -2,4 +2,9 @@
 
 package cli_test
 
-func init() { raceDetector = true }
+import "flag"
+
+func init() {
+	raceDetector = true
+	flag.Set("rapid.checks", "10")
+}

@@ -71,6 +71,7 @@ type sweep struct {
 type step struct {
 	args  string
 	after time.Duration
+	wrong time.Duration // how far this machine's clock is ahead then
 }
 
 var sweeps = []sweep{
@@ -245,11 +246,26 @@ func tail(s string) string { return s[max(0, len(s)-3000):] }
 // every pin set that they ever saw, and a server that has loaded what it last
 // deployed.
 type watcher struct {
-	t      *testing.T
-	h      *host
-	at     string
-	before *invariant.Found
-	held   []invariant.Held
+	t        reporter
+	h        *host
+	at       string
+	before   *invariant.Found
+	held     []held
+	lifetime map[string]time.Duration // by channel; none that is not there ever ends
+}
+
+// reporter is what a test and a check of a property have in common.
+type reporter interface {
+	Helper()
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+}
+
+// held is a pin set that clients downloaded.
+type held struct {
+	invariant.Held
+	replaced bool // there is a newer one
+	at       time.Duration
 }
 
 func (w *watcher) look(run invariant.Run, after time.Duration) {
@@ -257,28 +273,17 @@ func (w *watcher) look(run invariant.Run, after time.Duration) {
 	run.Output = []byte(w.h.read("output"))
 	cfg, err := config.Load(filepath.Join(w.h.dir, "config.yaml"))
 	if err != nil {
-		w.t.Fatal(err)
+		w.t.Fatalf("%s: %v", w.at, err)
 	}
 	store, err := keystore.Open(cfg.State)
 	if err != nil {
-		w.t.Fatal(err)
+		w.t.Fatalf("%s: %v", w.at, err)
 	}
 	found, err := invariant.Look(store, cfg.Certificates[0])
 	if err != nil {
-		w.t.Fatal(err)
+		w.t.Fatalf("%s: %v", w.at, err)
 	}
-	for channel, file := range map[string]string{"app": "pins.json", "web": "web.json"} {
-		data, err := os.ReadFile(filepath.Join(w.h.dir, file))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		set, err2 := format.Decode("json", data)
-		if err := errors.Join(err, err2); err != nil {
-			w.t.Fatalf("%s: clients find no pin set in %s: %v", w.at, file, err)
-		}
-		w.held = append(w.held, invariant.Held{Channel: channel, Set: set})
-	}
-	out := invariant.Outside{Now: time.Now().Add(after), Held: w.held, Before: w.before, Run: &run, Events: w.events()}
+	out := invariant.Outside{Now: time.Now().Add(after), Held: w.download(after), Before: w.before, Run: &run, Events: w.events()}
 	if found.Live > 0 {
 		out.Served = append(out.Served, found.LivePin)
 	}
@@ -292,6 +297,41 @@ func (w *watcher) look(run invariant.Run, after time.Duration) {
 		w.t.Errorf("%s: %s", w.at, v)
 	}
 	w.before = &found
+}
+
+// download lets clients of each channel get what is published, and returns all pin
+// sets that some of them may be enforcing.
+func (w *watcher) download(after time.Duration) []invariant.Held {
+	w.t.Helper()
+	for channel, file := range map[string]string{"app": "pins.json", "web": "web.json"} {
+		data, err := os.ReadFile(filepath.Join(w.h.dir, file))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		set, err2 := format.Decode("json", data)
+		if err := errors.Join(err, err2); err != nil {
+			w.t.Fatalf("%s: clients find no pin set in %s: %v", w.at, file, err)
+		}
+		known := false
+		for i := range w.held {
+			h := &w.held[i]
+			known = known || (h.Channel == channel && h.Version == set.Version)
+			if h.Channel == channel && h.Version < set.Version && !h.replaced {
+				h.replaced, h.at = true, after
+			}
+		}
+		if !known {
+			w.held = append(w.held, held{Held: invariant.Held{Channel: channel, Set: set}})
+		}
+	}
+	var all []invariant.Held
+	for _, h := range w.held {
+		lifetime, ends := w.lifetime[h.Channel]
+		if !ends || !h.replaced || after < h.at+lifetime {
+			all = append(all, h.Held)
+		}
+	}
+	return all
 }
 
 func (w *watcher) events() []invariant.Event {
@@ -308,7 +348,7 @@ func (w *watcher) events() []invariant.Event {
 	return events
 }
 
-func certificatePin(t *testing.T, data []byte) pinset.Pin {
+func certificatePin(t reporter, data []byte) pinset.Pin {
 	t.Helper()
 	block, _ := pem.Decode(data)
 	if block == nil {
@@ -316,14 +356,14 @@ func certificatePin(t *testing.T, data []byte) pinset.Pin {
 	}
 	cert, err := x509.ParseCertificate(block.Bytes)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v", err)
 	}
 	return pinset.OfCertificate(cert)
 }
 
 // fastDir is a directory in memory, where there is such a thing: a sweep syncs files
 // ten thousands of times.
-func fastDir(t *testing.T) string {
+func fastDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "keepkey-test-")
 	if err != nil {
@@ -421,7 +461,7 @@ func (h *host) do(s step, handler fault.Handler) int {
 	status := cli.Run(h.t.Context(), cli.Env{
 		Args:   append([]string{"keepkey", "--config", filepath.Join(h.dir, "config.yaml")}, strings.Fields(s.args)...),
 		Stdout: out, Stderr: out, Getenv: os.Getenv,
-		Now: func() time.Time { return time.Now().Add(s.after) },
+		Now: func() time.Time { return time.Now().Add(s.after + s.wrong) },
 	})
 	h.append("output", out.Bytes())
 	return status

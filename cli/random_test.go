@@ -1,0 +1,162 @@
+package cli_test
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"keepkey/internal/acmetest"
+	"keepkey/invariant"
+)
+
+// TestAnySequenceKeepsThePromise lets a person, the clock, failing hooks, a CA that
+// is down, crashes and errors at any effect follow each other at random, on the real
+// store. The invariants hold after every step, for clients that hold each pin set as
+// long as they may, and in the end two runs without disturbance come to the goal.
+func TestAnySequenceKeepsThePromise(t *testing.T) {
+	t.Parallel()
+	const domain = "random.example.com"
+	first := newHostOf(t, fastDir(t), acmetest.Options{RSA: true}, strings.ReplaceAll(sweptConfig, "api.example.com", domain))
+	first.domain = domain
+	var now atomic.Int64
+	shift := first.ca.Shift(func() time.Duration { return time.Duration(now.Load()) })
+	revoked := acmetest.Respond(acmetest.RevokeCert, http.StatusOK, nil, nil) // it would not know the shifted ones
+	up := func(next http.Handler) http.Handler { return revoked(shift(next)) }
+	down := acmetest.Problem(acmetest.NewOrder, 503, "serverInternal", "maintenance", "")
+	if err := os.WriteFile(filepath.Join(first.dir, "hook"), []byte(fallibleHook), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	steps := make(map[string]int)
+	rapid.Check(t, func(rt *rapid.T) {
+		h := first.copy()
+		defer os.RemoveAll(h.dir)
+		h.ca.Misbehave(up)
+		w := &watcher{t: rt, h: h, at: "the beginning", lifetime: map[string]time.Duration{"app": 30 * 24 * time.Hour, "web": 2 * 24 * time.Hour}}
+		r := &randomLife{h: h, w: w, steps: steps, clockOfCA: &now, up: up, down: func(next http.Handler) http.Handler { return down(up(next)) }}
+		r.pass(0)
+		w.look(invariant.Run{}, 0)
+		rt.Repeat(map[string]func(*rapid.T){
+			"run":           r.run, // thrice, since that is what it is about
+			"another run":   r.run,
+			"a further run": r.run,
+			"time passes":   r.timePasses,
+			"a hook fails":  r.hookFails,
+			"the CA fails":  r.caFails,
+			"the clock":     r.clock,
+			"all goes well": r.goesWell,
+		})
+		r.goesWell(rt)
+	})
+	t.Logf("%v", steps)
+}
+
+const fallibleHook = hookScript + `[ ! -e hook-fails ] || exit 1
+`
+
+// randomLife is what happens to one lineage.
+type randomLife struct {
+	h      *host
+	w      *watcher
+	now    time.Duration
+	wrong  time.Duration // the clock
+	steps  map[string]int
+	story  []string
+	caDown bool
+
+	clockOfCA *atomic.Int64
+	up, down  acmetest.Fault
+}
+
+func (r *randomLife) pass(d time.Duration) {
+	r.now += d
+	r.clockOfCA.Store(int64(r.now))
+}
+
+func (r *randomLife) tell(what, format string, args ...any) {
+	r.steps[what]++
+	r.story = append(r.story, fmt.Sprintf(format, args...))
+	r.w.at = strings.Join(r.story, "; ")
+}
+
+var commands = []string{
+	"renew", "renew", "renew --force", "rotate --name api", "rotate --name api --when-open", "rotate --name api --undo",
+	"rotate --name api --compromised", "rotate --name api --compromised --accept-breakage",
+	"channel confirm --name api --channel web --version 1",
+}
+
+func (r *randomLife) run(rt *rapid.T) {
+	s := step{args: rapid.SampledFrom(commands).Draw(rt, "command"), after: r.now, wrong: r.wrong}
+	run := invariant.Run{Asked: strings.HasPrefix(s.args, "rotate")}
+	n := rapid.IntRange(1, 160).Draw(rt, "at")
+	switch how := rapid.SampledFrom([]string{"well", "well", "killed", "failing", "failing though done"}).Draw(rt, "how"); how {
+	case "well":
+		run.Status = r.h.do(s, nil)
+		r.tell(s.args, "%s (status %d)", s.args, run.Status)
+	case "killed":
+		r.h.do(s, dead(n))
+		run.Status = -1
+		r.tell(how, "%s killed at %d", s.args, n)
+	default:
+		run.Status = r.h.do(s, disturbance{how: how, n: n}.handler())
+		r.tell(how, "%s %s at %d (status %d)", s.args, how, n, run.Status)
+	}
+	r.w.look(run, r.now)
+}
+
+func (r *randomLife) timePasses(rt *rapid.T) {
+	d := time.Duration(rapid.SampledFrom([]int{1, 6, 25, 24 * 2, 24 * 8, 24 * 31}).Draw(rt, "hours")) * time.Hour
+	r.pass(d)
+	r.tell("time", "%s pass", d)
+}
+
+func (r *randomLife) hookFails(rt *rapid.T) {
+	path := filepath.Join(r.h.dir, "hook-fails")
+	if os.Remove(path) == nil {
+		r.tell("hook", "the hook is mended")
+		return
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		rt.Fatal(err)
+	}
+	r.tell("hook", "the hook fails")
+}
+
+func (r *randomLife) caFails(*rapid.T) {
+	if r.caDown = !r.caDown; r.caDown {
+		r.h.ca.Misbehave(r.down)
+		r.tell("CA", "the CA is down")
+		return
+	}
+	r.h.ca.Misbehave(r.up)
+	r.tell("CA", "the CA is up")
+}
+
+func (r *randomLife) clock(rt *rapid.T) {
+	r.wrong = time.Duration(rapid.SampledFrom([]int{0, 0, 24 * 31, -24 * 5}).Draw(rt, "wrong by hours")) * time.Hour
+	r.tell("clock", "the clock is %s ahead", r.wrong)
+}
+
+// goesWell ends what disturbs, lets the pauses after failures pass, and expects all
+// that is due to get done.
+func (r *randomLife) goesWell(rt *rapid.T) {
+	r.wrong = 0
+	r.h.ca.Misbehave(r.up)
+	r.caDown = false
+	os.Remove(filepath.Join(r.h.dir, "hook-fails"))
+	for i := range 2 {
+		r.pass(25 * time.Hour)
+		status := r.h.do(step{args: "renew", after: r.now}, nil)
+		r.tell("well", "renew (status %d)", status)
+		if i == 1 && status != 0 {
+			rt.Errorf("%s\n%s", r.w.at, tail(r.h.read("output")))
+		}
+		r.w.look(invariant.Run{Undisturbed: i == 1}, r.now)
+	}
+}
