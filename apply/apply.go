@@ -205,6 +205,7 @@ func (r *Runner) look(ctx context.Context, cert config.Certificate) (*lineage, e
 	if err != nil {
 		l.disk.LedgerProblem = fmt.Errorf("%s: %w", store.LedgerPath(), err)
 	}
+	l.disk.Newer = l.newer(ctx)
 	for _, k := range l.state.Keys {
 		if _, err := store.Key(k.Pin); err != nil {
 			if l.disk.KeyProblems == nil {

@@ -11,7 +11,9 @@ import (
 	"strings"
 	"time"
 
+	"keepkey/hooks"
 	"keepkey/pinset"
+	"keepkey/pinset/format"
 	"keepkey/plan"
 )
 
@@ -74,6 +76,33 @@ func servedPin(ctx context.Context, addr, domain string) (pinset.Pin, error) {
 		return pinset.Pin{}, errors.New("it presents no certificate")
 	}
 	return pinset.OfCertificate(certs[0]), nil
+}
+
+// newer looks into the files that pin sets are published to for versions that the
+// ledger does not know: clients may be enforcing those. A file that is not keepkey's
+// document of this lineage is the publication's business.
+func (l *lineage) newer(ctx context.Context) []string {
+	if l.disk.LedgerProblem != nil {
+		return nil
+	}
+	var signs []string
+	for _, ch := range l.config.Channels {
+		newest, _ := l.ledger.Channel(ch.Name)
+		for _, h := range ch.Publish {
+			if h.File == "" {
+				continue
+			}
+			data, err := hooks.Source{File: h.File}.Read(ctx, hooks.Event{})
+			if err != nil {
+				continue
+			}
+			set, err := format.Decode(ch.Format, data)
+			if err == nil && set.Version > newest.Version {
+				signs = append(signs, fmt.Sprintf("%s, to which channel %s publishes, holds version %d of the pin set, and the ledger knows of %d", h.File, ch.Name, set.Version, newest.Version))
+			}
+		}
+	}
+	return signs
 }
 
 // elsewhere looks for signs that clients know keys of this name already, which

@@ -82,7 +82,7 @@ func (r *randomLife) pass(d time.Duration) {
 func (r *randomLife) tell(what, format string, args ...any) {
 	r.steps[what]++
 	r.story = append(r.story, fmt.Sprintf(format, args...))
-	r.w.at = strings.Join(r.story, "; ")
+	r.w.at = strings.Join(r.story[max(0, len(r.story)-20):], "; ")
 }
 
 var commands = []string{

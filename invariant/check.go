@@ -212,6 +212,9 @@ func (c *checker) backupIsThere() {
 	if len(backups) < c.Config.Backups {
 		c.violate("I5", "%d of %d backup keys are there", len(backups), c.Config.Backups)
 	}
+	if r := c.State.Rollover; r != nil && r.Compromised {
+		return // nothing is published while the compromised key is in use
+	}
 	for _, ch := range c.Config.Channels {
 		newest, _ := c.Ledger.Channel(ch.Name)
 		for _, k := range backups {

@@ -55,6 +55,8 @@ type Disk struct {
 	StoredProblem error
 	// LedgerProblem says where the ledger is damaged.
 	LedgerProblem error
+	// Newer lists signs that more was published than the ledger knows of.
+	Newer []string
 	// Elsewhere lists signs that clients know other keys for this lineage
 	// already. Looked for only while there is no state.
 	Elsewhere []string
@@ -228,6 +230,9 @@ func (p *Plan) refuse(in Input) (blocked bool) {
 				strings.Join(in.Disk.Elsewhere, "; "), name)
 		}
 		return false
+	}
+	if len(in.Disk.Newer) > 0 {
+		return block("%s: the state directory must be from an old backup, and the key that is live now may be one that clients do not accept; restore the newest backup; what is live stays", strings.Join(in.Disk.Newer, "; "))
 	}
 	stored := 0
 	if in.State.Certificate != nil {
