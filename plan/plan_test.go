@@ -467,3 +467,68 @@ func TestForecastEnds(t *testing.T) {
 		}
 	})
 }
+
+// Even where the gate is open, a rollover waits until every channel has the pin set
+// with the key after the next: else nothing would be ready for the rollover after it.
+func TestARolloverWaitsUntilTheNextPinSetIsOut(t *testing.T) {
+	t.Parallel()
+	pending := func() Input {
+		in := settled()
+		in.State.Keys = append(in.State.Keys, Key{Pin: testPin(3), Type: pinset.EC256, Role: Backup, Created: t0})
+		if err := in.State.AskRollover(in.Now); err != nil {
+			t.Fatal(err)
+		}
+		return in
+	}
+	publish := func(in *Input, done, confirmed bool) {
+		in.Ledger = appended(in.Ledger, pinset.Entry{At: in.Now, Kind: pinset.Intent, Channel: "app", Version: 2, Pins: in.State.Pins(), Lifetime: &pinset.Lifetime{Duration: 30 * day}})
+		p := Publication{Version: 2}
+		if done {
+			p.Done = []string{HookID(in.Config.Channels[0].Publish[0])}
+		}
+		if confirmed {
+			in.Ledger = appended(in.Ledger, pinset.Entry{At: in.Now, Kind: pinset.Confirm, Channel: "app", Version: 2, By: pinset.ByKeepkey})
+		}
+		in.State.Channels["app"], in.State.Ledger = p, in.Ledger.Head()
+	}
+	for _, tt := range []struct {
+		name     string
+		change   func(*Input)
+		switches bool
+	}{
+		{"nothing is published yet", func(*Input) {}, false},
+		{"the next backup key is not made yet", func(in *Input) { in.State.Keys = in.State.Keys[:2] }, false},
+		{"a hook failed", func(in *Input) { publish(in, false, false) }, false},
+		{"it was not read back", func(in *Input) {
+			in.Config.Channels[0].ReadBack = &config.ReadBack{File: "/a"}
+			publish(in, true, false)
+		}, false},
+		{"a person has yet to confirm it, which may take long", func(in *Input) {
+			in.Config.Channels[0].Manual = true
+			publish(in, true, false)
+		}, true},
+		{"it is out", func(in *Input) { publish(in, true, true) }, true},
+		{"the key that should take over is lost", func(in *Input) {
+			publish(in, true, true)
+			in.Disk.KeyProblems = map[pinset.Pin]error{testPin(2): errors.New("missing")}
+		}, false},
+		{"the ledger is damaged", func(in *Input) {
+			publish(in, true, true)
+			in.Disk.LedgerProblem = errors.New("line 1")
+		}, false},
+		{"the key is compromised, so that nothing is waited for", func(in *Input) {
+			in.State.Rollover.Compromised = true
+		}, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			in := pending()
+			tt.change(&in)
+			p := Next(in)
+			switches := slices.ContainsFunc(p.Actions, func(a Action) bool { return a.Kind == Switch && !a.At.After(in.Now) })
+			if switches != tt.switches {
+				t.Errorf("switches: %v; actions %v, notes %q", switches, p.Actions, p.Notes)
+			}
+		})
+	}
+}
