@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -74,6 +75,47 @@ func TestEveryDependencyHasItsLine(t *testing.T) {
 	for _, m := range modules {
 		if !strings.Contains(readme(t), "| "+m[1]+" |") {
 			t.Errorf("the README does not say what %s is for", m[1])
+		}
+	}
+}
+
+// The tests that the documentation names are there.
+func TestTestsThatTheDocumentationNamesAreThere(t *testing.T) {
+	t.Parallel()
+	there := make(map[string]bool)
+	err := filepath.WalkDir(".", func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for _, m := range regexp.MustCompile(`(?m)^func (Test\w+)`).FindAllStringSubmatch(string(data), -1) {
+			there[m[1]] = true
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile("docs/robustness.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("`(Test\\w+)`").FindAllStringSubmatch(string(data), -1)
+	if len(named) < 40 {
+		t.Errorf("only %d tests are named", len(named))
+	}
+	for _, m := range named {
+		if !there[m[1]] {
+			t.Errorf("docs/robustness.md names %s, which is not there", m[1])
+		}
+	}
+	scripts := regexp.MustCompile("`TestScripts` \\(([a-z-]+)\\)").FindAllStringSubmatch(string(data), -1)
+	for _, m := range scripts {
+		if _, err := os.Stat("testdata/script/" + m[1] + ".txtar"); err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 
 // Violation is an invariant that does not hold.
 type Violation struct {
-	Invariant string // "promise", or "I1" to "I16": see docs/invariants.md
+	Invariant string // "promise", or "I1" to "I16": see docs/robustness.md
 	Text      string
 }
 

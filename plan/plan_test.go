@@ -519,6 +519,11 @@ func TestARolloverWaitsUntilTheNextPinSetIsOut(t *testing.T) {
 		{"the key is compromised, so that nothing is waited for", func(in *Input) {
 			in.State.Rollover.Compromised = true
 		}, true},
+		{"the key is compromised, but nobody knows who has which pin set", func(in *Input) {
+			in.State.Rollover.Compromised = true
+			in.Disk.LedgerProblem = errors.New("line 1")
+			in.Ledger = pinset.Ledger{}
+		}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
