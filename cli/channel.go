@@ -8,7 +8,6 @@ import (
 
 	"keepkey/apply"
 	"keepkey/config"
-	"keepkey/keystore"
 )
 
 func channelCommand(g *globals) *cli.Command {
@@ -43,16 +42,12 @@ func sayCommand(g *globals, name, usage string, say func(*apply.Runner, context.
 			if err != nil {
 				return err
 			}
-			log, err := g.logger(newProgress(g.env, 0))
+			runner, err := g.locked(cfg, newProgress(g.env, 0))
 			if err != nil {
 				return err
 			}
-			store, err := keystore.OpenLocked(cfg.State, cfg.Group)
-			if err != nil {
-				return err
-			}
-			defer store.Close()
-			runner := &apply.Runner{Store: store, Now: g.env.Now, Log: log}
+			defer runner.Store.Close()
+			defer runner.Close()
 			if err := say(runner, c.Context, certs[0], channel, version); err != nil {
 				return err
 			}

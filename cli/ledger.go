@@ -22,7 +22,28 @@ func ledgerCommand(g *globals) *cli.Command {
 			Action: func(c *cli.Context) error {
 				return runLedgerVerify(c.Context, g, &s, asJSON)
 			},
-		}},
+		}, restartCommand(g)},
+	}
+}
+
+func restartCommand(g *globals) *cli.Command {
+	var s selection
+	return &cli.Command{
+		Name:  "restart",
+		Usage: "begin a new ledger where the old one is lost for good, and do what is due",
+		Flags: []cli.Flag{s.nameFlag()},
+		Action: func(c *cli.Context) error {
+			if len(s.names.Value()) != 1 {
+				return usagef("restart needs the one certificate that it is for: --name")
+			}
+			cfg, certs, err := g.selected(&s)
+			if err != nil {
+				return err
+			}
+			return g.work(c.Context, cfg, certs, apply.Options{}, func(r *apply.Runner) error {
+				return r.RestartLedger(c.Context, certs[0])
+			})
+		},
 	}
 }
 

@@ -59,23 +59,11 @@ func runRenew(ctx context.Context, g *globals, o *renewOptions) error {
 // too.
 func (g *globals) work(ctx context.Context, cfg *config.Config, certs []config.Certificate, o apply.Options, first func(*apply.Runner) error) error {
 	p := newProgress(g.env, len(certs))
-	log, err := g.logger(p)
+	runner, err := g.locked(cfg, p)
 	if err != nil {
 		return err
 	}
-	store, err := keystore.OpenLocked(cfg.State, cfg.Group)
-	if err != nil {
-		return err
-	}
-	defer store.Close()
-	acme.SetLogger(log)
-	if len(cfg.Resolvers) > 0 {
-		acme.SetResolvers(cfg.Resolvers)
-	}
-	runner := &apply.Runner{
-		Store: store, Now: g.env.Now, Log: log, UserAgent: "keepkey/" + version(),
-		RequestTimeout: g.env.RequestTimeout,
-	}
+	defer runner.Store.Close()
 	defer runner.Close()
 	if err := first(runner); err != nil {
 		return err
@@ -92,7 +80,7 @@ func (g *globals) work(ctx context.Context, cfg *config.Config, certs []config.C
 		for _, problem := range rep.Problems {
 			failed = true
 			if g.logFormat == "json" {
-				log.Error("problem", "certificate", rep.Name, "problem", problem)
+				runner.Log.Error("problem", "certificate", rep.Name, "problem", problem)
 				continue
 			}
 			complain(g.env, rep.Name+": "+problem)
@@ -102,6 +90,26 @@ func (g *globals) work(ctx context.Context, cfg *config.Config, certs []config.C
 		return reportedError{}
 	}
 	return nil
+}
+
+// locked returns a runner that may write. Nobody else may, until its store is closed.
+func (g *globals) locked(cfg *config.Config, p *progress) (*apply.Runner, error) {
+	log, err := g.logger(p)
+	if err != nil {
+		return nil, err
+	}
+	store, err := keystore.OpenLocked(cfg.State, cfg.Group)
+	if err != nil {
+		return nil, err
+	}
+	acme.SetLogger(log)
+	if len(cfg.Resolvers) > 0 {
+		acme.SetResolvers(cfg.Resolvers)
+	}
+	return &apply.Runner{
+		Store: store, Now: g.env.Now, Log: log, UserAgent: "keepkey/" + version(),
+		RequestTimeout: g.env.RequestTimeout,
+	}, nil
 }
 
 // renewAll works on several certificates at a time. One that fails does not keep

@@ -1,7 +1,6 @@
 package invariant_test
 
 import (
-	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -233,7 +232,7 @@ func TestWhatDoesNotHoldIsFound(t *testing.T) {
 		{"I11", "a key is in the log", func(s *scene) {
 			data, err := os.ReadFile(s.keyPath(backup(s)))
 			s.must(err)
-			s.out.Run.Output = []byte("level=DEBUG key=" + fmt.Sprintf("%s", data))
+			s.out.Run.Output = append([]byte("level=DEBUG key="), data...)
 		}},
 		{"I11", "others can read a key that is live", func(s *scene) { s.must(os.Chmod(s.path("certs", "1", "privkey.pem"), 0o644)) }},
 		{"I11", "others can look into the lineage", func(s *scene) { s.must(os.Chmod(s.path("keys"), 0o755)) }},

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"keepkey/internal/durable"
 	"keepkey/pinset"
@@ -101,6 +102,26 @@ func (l *Lineage) AppendLedger(size int, line []byte) error {
 		return err
 	}
 	return durable.Append(l.LedgerPath(), int64(size), line, durable.Access{Mode: 0o600})
+}
+
+// RestartLedger puts a new ledger in the place of a damaged one, which is kept beside
+// it under another name.
+func (l *Lineage) RestartLedger(lines []byte, at time.Time) error {
+	old, _, err := readBounded(l.LedgerPath(), maxLedger)
+	if err == nil {
+		kept := l.LedgerPath() + ".damaged-" + at.UTC().Format("20060102T150405Z")
+		err = durable.Create(kept, old, durable.Access{Mode: 0o600})
+		if errors.Is(err, fs.ErrExist) {
+			err = nil // by a restart a moment ago, which did not get further
+		}
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := l.ensureDirs(); err != nil {
+		return err
+	}
+	return durable.Replace(l.LedgerPath(), lines, durable.Access{Mode: 0o600})
 }
 
 // LedgerPath returns the ledger's path, for people.

@@ -27,6 +27,10 @@ const (
 	// Abandon: a person accepts that the clients that enforce a pin set are locked
 	// out, since a key is compromised.
 	Abandon EntryKind = "abandon"
+	// Unknown: the ledger before this one is lost, and with it what clients of a
+	// channel may hold. All that is known is that they accept the key that was active.
+	// Like an intent it may be enforced, and ends as one.
+	Unknown EntryKind = "unknown"
 )
 
 // Entry is one line of the ledger.
@@ -38,7 +42,7 @@ type Entry struct {
 	Channel  string    `json:"channel"`
 	Version  int       `json:"version"` // of the pin set
 
-	// With Intent.
+	// With Intent and Unknown.
 	Pins     []Pin     `json:"pins,omitempty"`
 	Lifetime *Lifetime `json:"lifetime,omitempty"` // the channel's at that time
 	Expires  time.Time `json:"expires,omitzero"`   // carried in the document, and honoured by its clients
@@ -133,7 +137,7 @@ func (l *Ledger) add(e Entry, line []byte) {
 	l.entries = append(l.entries, e)
 	l.size += len(line) + 1
 	l.head = hashLine(line)
-	if e.Kind == Intent {
+	if e.Kind == Intent || e.Kind == Unknown {
 		l.published = append(l.published, Published{
 			Channel: e.Channel, Version: e.Version, Pins: e.Pins, Lifetime: *e.Lifetime, Expires: e.Expires, Intended: e.At,
 		})
@@ -169,9 +173,13 @@ func (l Ledger) check(e Entry) error {
 			switch {
 			case o.Channel == e.Channel && o.Version >= e.Version:
 				return fmt.Errorf("entry %d: version %d on channel %s comes after version %d", e.N, e.Version, e.Channel, o.Version)
-			case o.Version == e.Version && !slices.Equal(o.Pins, e.Pins):
+			case o.Version == e.Version && len(o.Pins) > 1 && !slices.Equal(o.Pins, e.Pins):
 				return fmt.Errorf("entry %d: version %d has other pins on channel %s", e.N, e.Version, o.Channel)
 			}
+		}
+	case Unknown:
+		if len(e.Pins) != 1 || e.Lifetime == nil || slices.ContainsFunc(l.published, func(p Published) bool { return p.Channel == e.Channel }) {
+			return fmt.Errorf("entry %d: what is unknown has one pin and a lifetime, and comes first on its channel", e.N)
 		}
 	case Confirm, Retire, Abandon:
 		if !slices.ContainsFunc(l.published, func(p Published) bool { return p.Channel == e.Channel && p.Version == e.Version }) {

@@ -116,6 +116,9 @@ func TestEntriesThatMakeNoSenseAreRefused(t *testing.T) {
 		"confirming what never was":   {Kind: Confirm, Channel: "app", Version: 7, By: ByKeepkey},
 		"retiring on another channel": {Kind: Retire, Channel: "web", Version: 1, By: ByPerson},
 		"confirmed by nobody":         {Kind: Confirm, Channel: "app", Version: 1},
+		"giving up what never was":    {Kind: Abandon, Channel: "app", Version: 7, By: ByPerson},
+		"unknown, but two pins":       {Kind: Unknown, Channel: "web", Version: 1, Pins: keys("AB"), Lifetime: thirty, By: ByPerson},
+		"unknown, but known":          {Kind: Unknown, Channel: "app", Version: 2, Pins: keys("A"), Lifetime: thirty, By: ByPerson},
 		"a kind that nobody knows":    {Kind: "guess", Channel: "app", Version: 1},
 	} {
 		if _, _, err := l.Append(e); err == nil {
