@@ -45,7 +45,7 @@ type Access struct {
 //	linkat(tmp, path)            fails with EEXIST instead of replacing
 //	unlinkat(tmp) fsync(dir)
 func Create(path string, data []byte, a Access) error {
-	tmp, err := writeTemp(filepath.Dir(path), data, a)
+	tmp, err := writeTemp(path, data, a)
 	if err != nil {
 		return err
 	}
@@ -64,7 +64,7 @@ func Create(path string, data []byte, a Access) error {
 //	openat(tmp, O_CREAT|O_EXCL) fchown fchmod write fsync close
 //	renameat(tmp, path) fsync(dir)
 func Replace(path string, data []byte, a Access) error {
-	tmp, err := writeTemp(filepath.Dir(path), data, a)
+	tmp, err := writeTemp(path, data, a)
 	if err != nil {
 		return err
 	}
@@ -223,9 +223,19 @@ func SyncDir(dir string) error {
 
 func tempName() string { return TempPrefix + rand.Text() }
 
-func writeTemp(dir string, data []byte, a Access) (string, error) {
-	tmp := filepath.Join(dir, tempName())
-	if err := write(tmp, data, a); err != nil {
+// writeTemp writes what path is to hold under a name of its own, always the same one:
+// what a crash left there is gone with the next attempt, also in directories that
+// nobody calls [RemoveTemp] for.
+func writeTemp(path string, data []byte, a Access) (string, error) {
+	tmp := filepath.Join(filepath.Dir(path), TempPrefix+filepath.Base(path))
+	err := write(tmp, data, a)
+	if errors.Is(err, fs.ErrExist) {
+		if err := remove(tmp); err != nil {
+			return "", err
+		}
+		err = write(tmp, data, a)
+	}
+	if err != nil {
 		return "", err
 	}
 	return tmp, nil

@@ -285,3 +285,23 @@ func TestKilledProcessLeavesNoStaleLock(t *testing.T) {
 	}
 	l.Release()
 }
+
+func TestWhatACrashLeftIsGoneWithTheNextAttempt(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, put := range map[string]func(path string) error{
+		"a file":           func(path string) error { return os.WriteFile(path, []byte("half"), 0o644) },
+		"a link elsewhere": func(path string) error { return os.Symlink(filepath.Join(dir, "victim"), path) },
+	} {
+		if err := put(filepath.Join(dir, TempPrefix+"pins")); err != nil {
+			t.Fatal(err)
+		}
+		if err := Replace(filepath.Join(dir, "pins"), []byte("whole"), Access{Mode: 0o600}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if got := read(t, filepath.Join(dir, "pins")); got != "whole" {
+			t.Errorf("%s: the file holds %q", name, got)
+		}
+		onlyNames(t, dir, "pins")
+	}
+}
