@@ -441,6 +441,8 @@ func init() {
 
 func (h *host) caURL() string { return strings.TrimSuffix(h.ca.Directory, "/dir") }
 
+var oneAtATime sync.Mutex
+
 // do runs a step in this process, with its effects passing a handler, and returns
 // its exit status.
 func (h *host) do(s step, handler fault.Handler) int {
@@ -456,6 +458,12 @@ func (h *host) do(s step, handler fault.Handler) int {
 		}()
 	}
 	h.ca.SetClock(s.after)
+	if raceDetector {
+		// The command line's library has one --help for the whole process, and sets it up
+		// in each run, always in the same way.
+		oneAtATime.Lock()
+		defer oneAtATime.Unlock()
+	}
 	out := new(bytes.Buffer)
 	status := cli.Run(h.t.Context(), cli.Env{
 		Args:   append([]string{"keepkey", "--config", filepath.Join(h.dir, "config.yaml")}, strings.Fields(s.args)...),

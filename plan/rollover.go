@@ -156,19 +156,21 @@ func (s *State) checkRollover() error {
 
 func (s *State) checkOne(r *Rollover) error {
 	from, to := s.key(r.From), s.key(r.To)
-	switch {
-	case from == nil || to == nil || from == to:
+	if from == nil || to == nil || from == to {
 		return errors.New("the rollover names keys that are not there")
 	}
 	if (r.BreakageAccepted || r.Interrupted != nil) && !r.Compromised {
 		return errors.New("the rollover is not of a compromised key, but says what only such a one can")
 	}
-	before, after := Retired, to.Role == Backup || to.Role == Retired
-	if r.Compromised {
-		before, after = Compromised, to.Role == Backup
+	fits := from.Role == Active && (to.Role == Backup || (to.Role == Retired && !r.Compromised))
+	if !r.Switched.IsZero() {
+		left := Retired
+		if r.Compromised {
+			left = Compromised
+		}
+		fits = from.Role == left && to.Role == Active
 	}
-	if (r.Switched.IsZero() && (from.Role != Active || !after)) ||
-		(!r.Switched.IsZero() && (from.Role != before || to.Role != Active)) {
+	if !fits {
 		return errors.New("the rollover does not fit the roles of its keys")
 	}
 	return nil
