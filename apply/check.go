@@ -86,8 +86,11 @@ func (l *lineage) newer(ctx context.Context) []string {
 		return nil
 	}
 	var signs []string
+	newest := 0 // on any channel: one may have been given another name
+	for _, p := range l.ledger.Published() {
+		newest = max(newest, p.Version)
+	}
 	for _, ch := range l.config.Channels {
-		newest, _ := l.ledger.Channel(ch.Name)
 		for _, h := range ch.Publish {
 			if h.File == "" {
 				continue
@@ -97,8 +100,8 @@ func (l *lineage) newer(ctx context.Context) []string {
 				continue
 			}
 			set, err := format.Decode(ch.Format, data)
-			if err == nil && set.Version > newest.Version {
-				signs = append(signs, fmt.Sprintf("%s, to which channel %s publishes, holds version %d of the pin set, and the ledger knows of %d", h.File, ch.Name, set.Version, newest.Version))
+			if err == nil && set.Version > newest {
+				signs = append(signs, fmt.Sprintf("%s, to which channel %s publishes, holds version %d of the pin set, and the ledger knows of %d", h.File, ch.Name, set.Version, newest))
 			}
 		}
 	}
