@@ -225,9 +225,10 @@ func tempName() string { return TempPrefix + rand.Text() }
 
 // writeTemp writes what path is to hold under a name of its own, always the same one:
 // what a crash left there is gone with the next attempt, also in directories that
-// nobody calls [RemoveTemp] for.
+// nobody calls [RemoveTemp] for. It does not end like path: nobody shall take it for
+// a key.
 func writeTemp(path string, data []byte, a Access) (string, error) {
-	tmp := filepath.Join(filepath.Dir(path), TempPrefix+filepath.Base(path))
+	tmp := filepath.Join(filepath.Dir(path), TempPrefix+filepath.Base(path)+".part")
 	err := write(tmp, data, a)
 	if errors.Is(err, fs.ErrExist) {
 		if err := remove(tmp); err != nil {

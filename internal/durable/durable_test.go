@@ -293,7 +293,7 @@ func TestWhatACrashLeftIsGoneWithTheNextAttempt(t *testing.T) {
 		"a file":           func(path string) error { return os.WriteFile(path, []byte("half"), 0o644) },
 		"a link elsewhere": func(path string) error { return os.Symlink(filepath.Join(dir, "victim"), path) },
 	} {
-		if err := put(filepath.Join(dir, TempPrefix+"pins")); err != nil {
+		if err := put(filepath.Join(dir, TempPrefix+"pins.part")); err != nil {
 			t.Fatal(err)
 		}
 		if err := Replace(filepath.Join(dir, "pins"), []byte("whole"), Access{Mode: 0o600}); err != nil {
