@@ -70,7 +70,7 @@ func (s *State) AskCompromised(to pinset.Pin, acceptBreakage bool, now time.Time
 		return nil
 	}
 	if k := s.key(to); s.Certificate == nil || k == nil || k.Role != Backup {
-		return errors.New("there is no certificate and no backup key yet: run keepkey renew first")
+		return errors.New("there is no certificate yet that another key could take over from: run keepkey renew first")
 	}
 	s.Rollover = &Rollover{From: s.Active().Pin, To: to, Asked: now, Compromised: true, BreakageAccepted: acceptBreakage, Interrupted: s.Rollover}
 	return nil
