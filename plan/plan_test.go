@@ -377,8 +377,19 @@ func TestParseStateRefusesWhatMakesNoSense(t *testing.T) {
 		"a switch that nobody made": func(s *State) {
 			s.Rollover = &Rollover{From: testPin(1), To: testPin(2), Switched: t0}
 		},
-		"a channel without a version": func(s *State) { s.Channels["app"] = Publication{} },
-		"no word of the ledger":       func(s *State) { s.Ledger = pinset.Head{} },
+		"a rollover that locks out without need": func(s *State) {
+			s.Rollover = &Rollover{From: testPin(1), To: testPin(2), BreakageAccepted: true}
+		},
+		"a rollover that interrupts one that makes no sense": func(s *State) {
+			s.Rollover = &Rollover{From: testPin(1), To: testPin(2), Compromised: true, Interrupted: &Rollover{From: testPin(2), To: testPin(1)}}
+		},
+		"a way back to a compromised key": func(s *State) {
+			s.Keys[1].Role = Compromised
+			s.Rollover = &Rollover{From: testPin(1), To: testPin(2)}
+		},
+		"a certificate that was issued for an unknown key": func(s *State) { s.Issued = []Issued{{Version: 1, Pin: testPin(9), Serial: "5e"}} },
+		"a channel without a version":                      func(s *State) { s.Channels["app"] = Publication{} },
+		"no word of the ledger":                            func(s *State) { s.Ledger = pinset.Head{} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -401,13 +412,27 @@ func FuzzParseState(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(data)
+	busy := settled().State
+	busy.Keys = append(busy.Keys, Key{Pin: testPin(3), Type: pinset.EC384, Role: Compromised}, Key{Pin: testPin(4), Type: pinset.EC256, Role: Retired})
+	busy.Issued = []Issued{{Version: 1, Pin: testPin(3), Serial: "5d", NotAfter: t0.Add(day)}}
+	busy.Rollover = &Rollover{
+		From: testPin(1), To: testPin(2), Asked: t0, Compromised: true, BreakageAccepted: true,
+		Interrupted: &Rollover{From: testPin(4), To: testPin(1), Switched: t0},
+	}
+	if data, err = busy.Marshal(); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(data)
 	f.Add([]byte(`{"schema":1,"lineage":"api"} trailing`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s, err := ParseState("api", data)
 		if err != nil {
 			return
 		}
-		Next(Input{Config: testConfig(), State: s, Now: t0}) // must not panic
+		in := Input{Config: testConfig(), State: s, Now: t0}
+		in.Config.RolloverEvery = day
+		Next(in)     // must not panic
+		Forecast(in) // must come to an end
 	})
 }
 
