@@ -54,7 +54,7 @@ func (r *Runner) Rotate(ctx context.Context, cert config.Certificate, o RotateOp
 			return fmt.Errorf("%w; nothing was changed", err)
 		}
 		if v := plan.Gate(in, ro.To); !v.Open {
-			return &GateClosedError{Name: cert.Name, Reason: plan.TellGate(v), Compromised: ro.Compromised}
+			return &GateClosedError{Name: cert.Name, Reason: plan.TellGate(cert.Name, v), Compromised: ro.Compromised}
 		}
 	}
 	return l.commit(func(s *plan.State) { s.Rollover, s.Since = next.Rollover, next.Since })

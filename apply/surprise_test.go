@@ -137,7 +137,7 @@ func TestNothingButARolloverSwitchesKeys(t *testing.T) {
 			}
 			rep = w.renew(cert, apply.Options{})
 			if v := plan.Gate(w.input(cert), pinset.OfCertificate(w.live(cert))); !v.Open {
-				t.Errorf("the gate for what is live now is %s", plan.TellGate(v))
+				t.Errorf("the gate for what is live now is %s", plan.TellGate(cert.Name, v))
 			}
 			if working := tt.problem == "" || strings.Contains(tt.problem, "not configured any more"); rep.Did(plan.Switch) != working {
 				t.Errorf("switched: %v (%q, %q)", rep.Did(plan.Switch), rep.Problems, rep.Notes)

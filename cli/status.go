@@ -122,7 +122,7 @@ func printStatus(env Env, st statusJSON) {
 		}
 	}
 	if st.Gate != nil {
-		row("gate", "for the first backup key: %s", plan.TellGate(*st.Gate))
+		row("gate", "for the first backup key: %s", plan.TellGate(st.Name, *st.Gate))
 	}
 	if st.Next != nil {
 		when := "now"

@@ -232,7 +232,7 @@ func (c *checker) switchesAreInOrder() {
 		return
 	}
 	if v := c.Ledger.Gate(c.LivePin, plan.Lifetimes(c.Config), c.latest()); !v.Open {
-		c.violate("I6", "the live key %s is not in all pin sets that may be enforced: %s", c.LivePin, plan.TellGate(v))
+		c.violate("I6", "the live key %s is not in all pin sets that may be enforced: %s", c.LivePin, plan.TellGate(c.Config.Name, v))
 	}
 }
 
@@ -410,7 +410,7 @@ func (c *checker) timeShortensNothing() {
 		return
 	}
 	if v := c.Ledger.Gate(active.Pin, plan.Lifetimes(c.Config), c.out.Now); !v.Open {
-		c.violate("I15", "the key %s was switched to at %s, when the gate was %s", active.Pin, c.out.Now, plan.TellGate(v))
+		c.violate("I15", "the key %s was switched to at %s, when the gate was %s", active.Pin, c.out.Now, plan.TellGate(c.Config.Name, v))
 	}
 }
 

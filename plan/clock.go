@@ -37,7 +37,7 @@ func CheckSwitch(in Input, key pinset.Pin, skew time.Duration) error {
 		by = fmt.Sprintf(" by the CA's clock (this machine's is %s ahead of it: set it right)", apart(skew))
 	}
 	if v := Gate(in, key); !v.Open {
-		return fmt.Errorf("the key is not switched, since the gate is %s%s", TellGate(v), by)
+		return fmt.Errorf("the key is not switched, since the gate is %s%s", TellGate(in.Config.Name, v), by)
 	}
 	return nil
 }

@@ -562,3 +562,28 @@ func TestARolloverWaitsUntilTheNextPinSetIsOut(t *testing.T) {
 		})
 	}
 }
+
+func TestTheGateIsToldWithWhatToDo(t *testing.T) {
+	t.Parallel()
+	until := time.Date(2027, 3, 2, 14, 0, 0, 0, time.UTC)
+	for _, tt := range []struct {
+		v    pinset.Verdict
+		want string
+	}{
+		{pinset.Verdict{Open: true}, "open"},
+		{pinset.Verdict{}, "closed, since the ledger is not whole"},
+		{
+			pinset.Verdict{Obstacles: []pinset.Obstacle{{Channel: "web", Version: 3, Until: until}}, OpensAt: until.Add(1)},
+			"closed: version 3 on channel web lacks the key's pin and may be enforced until 2027-03-02 14:00 UTC; it opens by itself after 2027-03-02 14:00 UTC",
+		},
+		{
+			pinset.Verdict{Obstacles: []pinset.Obstacle{{Channel: "ios", Version: 1, Retire: true}, {Channel: "web", Version: 2}}},
+			"closed: version 1 on channel ios lacks the key's pin until no supported client carries it and a person says so: keepkey channel retire --name api --channel ios --version 1; " +
+				"version 2 on channel web lacks the key's pin until a newer one is confirmed (where a person does that: keepkey channel confirm --name api --channel web)",
+		},
+	} {
+		if got := TellGate("api", tt.v); got != tt.want {
+			t.Errorf("got  %s\nwant %s", got, tt.want)
+		}
+	}
+}

@@ -204,7 +204,7 @@ func switchKey(in Input) (a Action, note string) {
 	at := in.Now
 	if !v.Open {
 		if v.OpensAt.IsZero() {
-			note = "the rollover waits for the gate: " + TellGate(v)
+			note = "the rollover waits for the gate: " + TellGate(in.Config.Name, v)
 			if r.Compromised {
 				note += "; to lock these clients out all the same: keepkey rotate --compromised --accept-breakage --name " + in.Config.Name
 			}
@@ -220,7 +220,7 @@ func switchKey(in Input) (a Action, note string) {
 		a.Reason = "the active key was said to be compromised at " + stamp(r.Asked)
 	}
 	if !v.Open {
-		a.Reason += ", and the gate is " + TellGate(v)
+		a.Reason += ", and the gate is " + TellGate(in.Config.Name, v)
 	}
 	return a, ""
 }
@@ -335,8 +335,9 @@ func schedule(in Input) Action {
 		Reason: fmt.Sprintf("the configuration asks for one every %s", config.FormatDuration(in.Config.RolloverEvery))}
 }
 
-// TellGate says in words what the gate's verdict is.
-func TellGate(v pinset.Verdict) string {
+// TellGate says in words what the gate's verdict is for a lineage, and what a person
+// has to run, where only a person can open it.
+func TellGate(lineage string, v pinset.Verdict) string {
 	if v.Open {
 		return "open"
 	}
@@ -348,9 +349,9 @@ func TellGate(v pinset.Verdict) string {
 		s := fmt.Sprintf("version %d on channel %s lacks the key's pin", o.Version, o.Channel)
 		switch {
 		case o.Retire:
-			s += " until a person retires it (keepkey channel retire)"
+			s += fmt.Sprintf(" until no supported client carries it and a person says so: keepkey channel retire --name %s --channel %s --version %d", lineage, o.Channel, o.Version)
 		case o.Until.IsZero():
-			s += " until a newer one is confirmed"
+			s += fmt.Sprintf(" until a newer one is confirmed (where a person does that: keepkey channel confirm --name %s --channel %s)", lineage, o.Channel)
 		default:
 			s += " and may be enforced until " + stamp(o.Until)
 		}
