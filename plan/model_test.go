@@ -358,7 +358,8 @@ func explore(t *testing.T, m modelled, blind bool, visit func(*node) bool) (stat
 	start := newOutside(m)
 	seen := map[uint64]bool{start.fingerprint(): true}
 	queue := []*node{{o: start}}
-	for ; len(queue) > 0 && states < limit; queue = queue[1:] {
+	all = true
+	for ; len(queue) > 0; queue = queue[1:] {
 		n := queue[0]
 		states++
 		if !visit(n) {
@@ -367,7 +368,12 @@ func explore(t *testing.T, m modelled, blind bool, visit func(*node) bool) (stat
 		step := func(name string, change func(*outside)) {
 			next := n.o.clone()
 			change(next)
-			if id := next.fingerprint(); !seen[id] {
+			id := next.fingerprint()
+			switch {
+			case seen[id]:
+			case len(seen) == limit:
+				all = false
+			default:
 				seen[id] = true
 				queue = append(queue, &node{next, n, name})
 			}
@@ -391,7 +397,7 @@ func explore(t *testing.T, m modelled, blind bool, visit func(*node) bool) (stat
 		}
 		n.o = nil // its successors keep only how they came to be
 	}
-	return states, len(queue) == 0
+	return states, all
 }
 
 func TestNoRolloverEverLocksAClientOut(t *testing.T) {
