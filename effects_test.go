@@ -86,10 +86,7 @@ func TestEveryEffectIsAFaultPoint(t *testing.T) {
 }
 
 func isEffect(name string) bool {
-	_, method, _ := strings.Cut(name, ".")
-	if i := strings.LastIndex(name, "."); i >= 0 {
-		method = name[i+1:]
-	}
+	method := name[strings.LastIndex(name, ".")+1:]
 	return slices.Contains(effects, name) || slices.Contains(effects, method)
 }
 

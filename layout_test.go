@@ -19,7 +19,7 @@ var mayImport = map[string][]string{
 	"keepkey/apply":             {"keepkey/acme", "keepkey/config", "keepkey/hooks", "keepkey/keystore", "keepkey/pinset", "keepkey/pinset/format", "keepkey/plan"},
 	"keepkey/plan":              {"keepkey/config", "keepkey/pinset"},
 	"keepkey/config":            {"keepkey/pinset"},
-	"keepkey/invariant":         {"keepkey/config", "keepkey/keystore", "keepkey/pinset", "keepkey/plan"},
+	"keepkey/invariant":         {"keepkey/config", "keepkey/internal/durable", "keepkey/keystore", "keepkey/pinset", "keepkey/plan"},
 	"keepkey/keystore":          {"keepkey/internal/durable", "keepkey/pinset"},
 	"keepkey/acme":              {"keepkey/internal/fault"},
 	"keepkey/hooks":             {"keepkey/internal/durable", "keepkey/internal/fault"},

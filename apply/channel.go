@@ -3,7 +3,6 @@ package apply
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	"keepkey/config"
@@ -44,7 +43,7 @@ func (r *Runner) say(ctx context.Context, cert config.Certificate, kind pinset.E
 		}
 	}
 	newest, _ := l.ledger.Channel(channel)
-	configured := slices.ContainsFunc(cert.Channels, func(c config.Channel) bool { return c.Name == channel })
+	_, configured := cert.Channel(channel)
 	switch {
 	case len(versions) == 0:
 		return fmt.Errorf("%s: no pin set was ever published on a channel %q", cert.Name, channel)

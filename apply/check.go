@@ -86,10 +86,7 @@ func (l *lineage) newer(ctx context.Context) []string {
 		return nil
 	}
 	var signs []string
-	newest := 0 // on any channel: one may have been given another name
-	for _, p := range l.ledger.Published() {
-		newest = max(newest, p.Version)
-	}
+	newest := l.ledger.Newest().Version // on any channel: one may have been given another name
 	for _, ch := range l.config.Channels {
 		for _, h := range ch.Publish {
 			if h.File == "" {

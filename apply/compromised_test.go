@@ -3,6 +3,7 @@ package apply_test
 import (
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -314,5 +315,29 @@ func TestRolloversOnSchedule(t *testing.T) {
 	w.mustRenew(cert, apply.Options{})
 	if got := w.state(cert).Active().Pin; got == first {
 		t.Error("no rollover a year after the undoing")
+	}
+}
+
+// Where the stored certificates were deleted their numbers begin anew, and what was
+// not revoked must not pass for it.
+func TestACertificateThatIsGoneIsNotTakenForRevoked(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, acmetest.Options{})
+	cert := w.pinned("api")
+	lost := w.mustRenew(cert, apply.Options{})
+	w.remove(&cert, "certs")
+	kept := w.mustRenew(cert, apply.Options{})
+	r := w.runner()
+	if err := r.Rotate(t.Context(), cert, apply.RotateOptions{Compromised: true}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		rep := r.Renew(t.Context(), cert, apply.Options{})
+		if len(rep.Problems) != 1 || !strings.Contains(rep.Problems[0], fmt.Sprintf("(serial %x), whose key is compromised, is not revoked", lost.SerialNumber)) {
+			t.Errorf("problems %q", rep.Problems)
+		}
+	}
+	if !w.revoked(kept) || w.revoked(lost) {
+		t.Errorf("revoked: %v, and the one that is gone: %v", w.revoked(kept), w.revoked(lost))
 	}
 }

@@ -78,8 +78,13 @@ func (l *lineage) publish(ctx context.Context, a plan.Action) error {
 	if ch.Manual || ch.ReadBack != nil || !newest.Confirmed.IsZero() {
 		return nil
 	}
+	return l.confirm(ctx, a)
+}
+
+// confirm puts on record that a pin set is out on a channel.
+func (l *lineage) confirm(ctx context.Context, a plan.Action) error {
 	return l.record(ctx, pinset.Entry{
-		Kind: pinset.Confirm, Channel: ch.Name, Version: a.PinSet.Version, By: pinset.ByKeepkey,
+		Kind: pinset.Confirm, Channel: a.Channel, Version: a.PinSet.Version, By: pinset.ByKeepkey,
 	}, func(*plan.State) {})
 }
 
@@ -105,9 +110,7 @@ func (l *lineage) readBack(ctx context.Context, a plan.Action) error {
 	for pause := lookPause; ; pause *= 2 {
 		err := l.lookOnce(ctx, ch, *a.PinSet)
 		if err == nil {
-			return l.record(ctx, pinset.Entry{
-				Kind: pinset.Confirm, Channel: ch.Name, Version: a.PinSet.Version, By: pinset.ByKeepkey,
-			}, func(*plan.State) {})
+			return l.confirm(ctx, a)
 		}
 		if ctx.Err() != nil {
 			return fmt.Errorf("reading back from channel %s was interrupted: %w", ch.Name, context.Cause(ctx))
@@ -177,12 +180,11 @@ func (l *lineage) deploy(ctx context.Context, a plan.Action) error {
 }
 
 func (l *lineage) channel(name string) (config.Channel, error) {
-	for _, ch := range l.config.Channels {
-		if ch.Name == name {
-			return ch, nil
-		}
+	ch, ok := l.config.Channel(name)
+	if !ok {
+		return config.Channel{}, fmt.Errorf("the configuration has no channel %q", name)
 	}
-	return config.Channel{}, fmt.Errorf("the configuration has no channel %q", name)
+	return ch, nil
 }
 
 func (l *lineage) event(kind string) hooks.Event {

@@ -2,7 +2,9 @@ package apply
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"keepkey/config"
@@ -20,22 +22,15 @@ func (l *lineage) revoke(ctx context.Context, a plan.Action) error {
 	if err := l.revokeNow(ctx, a); err != nil {
 		return fmt.Errorf("certificate version %d (serial %s), whose key is compromised, is not revoked; the next run tries again: %w", a.Version, a.Target, err)
 	}
-	return l.commit(func(s *plan.State) {
-		for i := range s.Issued {
-			if s.Issued[i].Version == a.Version {
-				s.Issued[i].Revoked = l.Now()
-			}
-		}
-	})
+	return l.commit(func(s *plan.State) { s.MarkRevoked(a.Target, l.Now()) })
 }
 
 func (l *lineage) revokeNow(ctx context.Context, a plan.Action) error {
-	var issued plan.Issued
-	for _, i := range l.state.Issued {
-		if i.Version == a.Version {
-			issued = i
-		}
+	i := slices.IndexFunc(l.state.Issued, func(c plan.Issued) bool { return c.Serial == a.Target })
+	if i < 0 {
+		return errors.New("it is not on record")
 	}
+	issued := l.state.Issued[i]
 	cert, err := l.store.Certificate(a.Version)
 	if err != nil {
 		return err

@@ -45,10 +45,11 @@ func (r *Runner) Rotate(ctx context.Context, cert config.Certificate, o RotateOp
 			return err
 		}
 	}
-	l, in, next, err := r.asked(ctx, cert, o)
+	l, next, err := r.asked(ctx, cert, o)
 	if err != nil {
 		return err
 	}
+	in := l.input(Options{})
 	if ro := next.Rollover; ro != nil && ro.Switched.IsZero() && !o.WhenOpen && !o.AcceptBreakage {
 		if err := in.Disk.KeyProblems[ro.To]; err != nil {
 			return fmt.Errorf("%w; nothing was changed", err)
@@ -75,23 +76,24 @@ func (r *Runner) ensureSuccessor(ctx context.Context, cert config.Certificate) e
 
 // PlanRotate says what Rotate, and the runs after it, would do.
 func (r *Runner) PlanRotate(ctx context.Context, cert config.Certificate, o RotateOptions) (plan.Plan, error) {
-	_, in, next, err := r.asked(ctx, cert, o)
+	l, next, err := r.asked(ctx, cert, o)
 	if err != nil {
 		return plan.Plan{}, err
 	}
+	in := l.input(Options{})
 	in.State = next
 	return plan.Forecast(in), nil
 }
 
 // asked returns the lineage as it is, and its state as it would be once the
 // rollover is on record.
-func (r *Runner) asked(ctx context.Context, cert config.Certificate, o RotateOptions) (*lineage, plan.Input, *plan.State, error) {
-	fail := func(err error) (*lineage, plan.Input, *plan.State, error) {
-		return nil, plan.Input{}, nil, fmt.Errorf("%s: %w", cert.Name, err)
+func (r *Runner) asked(ctx context.Context, cert config.Certificate, o RotateOptions) (*lineage, *plan.State, error) {
+	fail := func(err error) (*lineage, *plan.State, error) {
+		return nil, nil, fmt.Errorf("%s: %w", cert.Name, err)
 	}
 	l, err := r.look(ctx, cert)
 	if err != nil {
-		return nil, plan.Input{}, nil, err
+		return nil, nil, err
 	}
 	in := l.input(Options{})
 	if in.State == nil {
@@ -113,12 +115,11 @@ func (r *Runner) asked(ctx context.Context, cert config.Certificate, o RotateOpt
 	if err != nil {
 		return fail(err)
 	}
-	would := in
-	would.State = &next
-	for _, p := range plan.Next(would).Problems {
+	in.State = &next
+	for _, p := range plan.Next(in).Problems {
 		if p.Blocks {
 			return fail(errors.New(p.Text))
 		}
 	}
-	return l, in, &next, nil
+	return l, &next, nil
 }

@@ -134,6 +134,14 @@ func (s *selection) choose(cfg *config.Config) ([]config.Certificate, error) {
 	return chosen, nil
 }
 
+// one insists on a single name.
+func (s *selection) one(command string) error {
+	if len(s.names.Value()) != 1 {
+		return usagef("%s needs the one certificate that it is for: --name", command)
+	}
+	return nil
+}
+
 // selected reads the configuration and returns the selected certificates with it.
 func (g *globals) selected(s *selection) (*config.Config, []config.Certificate, error) {
 	cfg, err := g.load()

@@ -136,6 +136,25 @@ func (h *host) activePin(name string) pinset.Pin {
 	return pinset.Pin{}
 }
 
+// runFor runs a command and kills it when that long has passed; else it says how it
+// ended.
+func (h *host) runFor(cmd *exec.Cmd, limit time.Duration) (killed bool, err error) {
+	h.t.Helper()
+	if err := cmd.Start(); err != nil {
+		h.t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	select {
+	case <-time.After(limit):
+		cmd.Process.Signal(syscall.SIGKILL)
+		<-done
+		return true, nil
+	case err := <-done:
+		return false, err
+	}
+}
+
 // raceDetector says whether this test binary, which is also the keepkey that it
 // runs, was built with it.
 var raceDetector bool
@@ -181,20 +200,12 @@ func TestKilledAtRandomMoments(t *testing.T) {
 			active, keys = pinset.Pin{}, make(map[string]string)
 		}
 		cmd, out := h.command("renew", "--force")
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		done := make(chan error, 1)
-		go func() { done <- cmd.Wait() }()
-		select {
-		case <-time.After(time.Duration(rng.Int64N(int64(whole)))):
-			cmd.Process.Signal(syscall.SIGKILL)
-			<-done
+		switch dead, err := h.runFor(cmd, time.Duration(rng.Int64N(int64(whole)))); {
+		case dead:
 			killed++
-		case err := <-done:
-			if err != nil {
-				t.Fatalf("a run after %d kills: %v\n%s", killed, err, out)
-			}
+		case err != nil:
+			t.Fatalf("a run after %d kills: %v\n%s", killed, err, out)
+		default:
 			finished++
 		}
 
@@ -271,17 +282,9 @@ func TestKilledDuringRollovers(t *testing.T) {
 			args = []string{"rotate", "--name", "api", "--undo"}
 		}
 		cmd, _ := h.command(args...)
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		done := make(chan error, 1)
-		go func() { done <- cmd.Wait() }()
-		select {
-		case <-time.After(time.Duration(rng.Int64N(int64(whole)))):
-			cmd.Process.Signal(syscall.SIGKILL)
-			<-done
+		// An undo may be refused, there being nothing to undo.
+		if dead, _ := h.runFor(cmd, time.Duration(rng.Int64N(int64(whole)))); dead {
 			killed++
-		case <-done: // an undo may be refused, there being nothing to undo
 		}
 		live := h.livePin("api", "api.example.com")
 		h.activePin("api") // for the state and the ledger

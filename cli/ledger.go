@@ -33,8 +33,8 @@ func restartCommand(g *globals) *cli.Command {
 		Usage: "begin a new ledger where the old one is lost for good, and do what is due",
 		Flags: []cli.Flag{s.nameFlag()},
 		Action: func(c *cli.Context) error {
-			if len(s.names.Value()) != 1 {
-				return usagef("restart needs the one certificate that it is for: --name")
+			if err := s.one("restart"); err != nil {
+				return err
 			}
 			cfg, certs, err := g.selected(&s)
 			if err != nil {

@@ -97,11 +97,10 @@ func document(cert config.Certificate, in plan.Input, set pinset.Set, o *pinsOpt
 	ch := config.Channel{Format: o.format}
 	published := in.State.Begun
 	if o.channel != "" {
-		i := slices.IndexFunc(cert.Channels, func(c config.Channel) bool { return c.Name == o.channel })
-		if i < 0 {
+		var ok bool
+		if ch, ok = cert.Channel(o.channel); !ok {
 			return nil, usagef("%s has no channel %q", cert.Name, o.channel)
 		}
-		ch = cert.Channels[i]
 		if o.format != "" {
 			ch.Format = o.format
 		}

@@ -22,8 +22,8 @@ func rotateCommand(g *globals) *cli.Command {
 			&cli.BoolFlag{Name: "dry-run", Destination: &dryRun, Usage: "print what would be done, and do nothing"},
 		},
 		Action: func(c *cli.Context) error {
-			if len(s.names.Value()) != 1 {
-				return usagef("rotate needs the one certificate that it is for: --name")
+			if err := s.one("rotate"); err != nil {
+				return err
 			}
 			switch {
 			case o.AcceptBreakage && !o.Compromised:

@@ -46,6 +46,16 @@ type Certificate struct {
 	RolloverEvery time.Duration
 }
 
+// Channel returns the channel of that name, if it is configured.
+func (c Certificate) Channel(name string) (Channel, bool) {
+	for _, ch := range c.Channels {
+		if ch.Name == name {
+			return ch, true
+		}
+	}
+	return Channel{}, false
+}
+
 // ACME says which CA to use, and as whom.
 type ACME struct {
 	Directory      string // https URL

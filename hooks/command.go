@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -51,8 +50,7 @@ func inherits(name string) bool {
 // ctx ends, the whole process group is ended.
 func (c Command) Run(ctx context.Context, e Event) error {
 	fail := func(reason, output string) error { return &Error{Hook: c.String(), Reason: reason, Output: output} }
-	e.Schema = 1
-	input, err := json.Marshal(e)
+	input, err := e.encode()
 	if err != nil {
 		return fail(err.Error(), "")
 	}

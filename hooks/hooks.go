@@ -13,6 +13,7 @@ package hooks
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -43,6 +44,12 @@ type Event struct {
 	Serial    string    `json:"serial,omitempty"` // hexadecimal
 	NotBefore time.Time `json:"not_before,omitzero"`
 	NotAfter  time.Time `json:"not_after,omitzero"`
+}
+
+// encode writes the event as hooks get it.
+func (e Event) encode() ([]byte, error) {
+	e.Schema = 1
+	return json.Marshal(e)
 }
 
 // Hook is somebody to tell.

@@ -204,8 +204,8 @@ func TestChildThatKeepsTheOutputOpenDoesNotHangUs(t *testing.T) {
 	gone(t, pidFile)
 }
 
-// gone fails unless the process whose ID is in the file has ended.
-func gone(t *testing.T, pidFile string) {
+// pidIn reads the process ID in a file.
+func pidIn(t *testing.T, pidFile string) int {
 	t.Helper()
 	data, err := os.ReadFile(pidFile)
 	if err != nil {
@@ -215,6 +215,13 @@ func gone(t *testing.T, pidFile string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return pid
+}
+
+// gone fails unless the process whose ID is in the file has ended.
+func gone(t *testing.T, pidFile string) {
+	t.Helper()
+	pid := pidIn(t, pidFile)
 	// A killed process takes a moment to go, and stays as a zombie where nobody
 	// adopts orphans.
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -63,14 +62,7 @@ func TestDaemonInItsOwnSessionIsLeftAlone(t *testing.T) {
 	if err := hookThat("detach:"+pidFile).Run(context.Background(), publication); err != nil {
 		t.Error(err)
 	}
-	data, err := os.ReadFile(pidFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pid, err := strconv.Atoi(string(data))
-	if err != nil {
-		t.Fatal(err)
-	}
+	pid := pidIn(t, pidFile)
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Errorf("the daemon is gone: %v", err)
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -103,8 +102,7 @@ func readDocument(path string) ([]byte, error) {
 }
 
 func (s Source) run(ctx context.Context, e Event) ([]byte, error) {
-	e.Schema = 1
-	input, err := json.Marshal(e)
+	input, err := e.encode()
 	if err != nil {
 		return nil, err
 	}

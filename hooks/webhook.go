@@ -7,7 +7,6 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -43,11 +42,10 @@ func (w Webhook) Run(ctx context.Context, e Event) error {
 	limit := cmp.Or(w.Timeout, defaultTimeout)
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	e.Schema = 1
 	body := []byte(e.Document)
 	if e.Kind != Publish {
 		var err error
-		if body, err = json.Marshal(e); err != nil {
+		if body, err = e.encode(); err != nil {
 			return fail(err.Error(), "")
 		}
 	}

@@ -86,24 +86,10 @@ func (c *checker) violate(invariant, format string, args ...any) {
 // latest is the time that nothing on record is later than: a clock that went back
 // does not unmake what happened.
 func (c *checker) latest() time.Time {
-	t := c.out.Now
-	for _, e := range c.Ledger.Entries() {
-		t = later(t, e.At)
+	if t := plan.Latest(plan.Input{State: c.State, Ledger: c.Ledger}); t.After(c.out.Now) {
+		return t
 	}
-	if c.State != nil {
-		t = later(t, c.State.Since)
-		if cert := c.State.Certificate; cert != nil {
-			t = later(t, cert.Obtained)
-		}
-	}
-	return t
-}
-
-func later(a, b time.Time) time.Time {
-	if b.After(a) {
-		return b
-	}
-	return a
+	return c.out.Now
 }
 
 // abandoned reports whether the clients with a pin set were given up.
@@ -170,10 +156,10 @@ func (c *checker) liveIsAPair() {
 		return
 	}
 	cert := c.State.Certificate
-	if c.Live == cert.Version && (c.LivePin != cert.Pin || !sameNames(c.LiveNames, cert.Domains)) {
+	if c.Live == cert.Version && (c.LivePin != cert.Pin || !plan.SameNames(c.LiveNames, cert.Domains)) {
 		c.violate("I3", "version %d is not what the state says of it", c.Live)
 	}
-	if c.undisturbed() && !sameNames(c.LiveNames, c.Config.Domains) {
+	if c.undisturbed() && !plan.SameNames(c.LiveNames, c.Config.Domains) {
 		c.violate("I3", "live is for %q, and the configuration asks for %q", c.LiveNames, c.Config.Domains)
 	}
 }
@@ -435,7 +421,3 @@ func (c *checker) hooksAreToldTheSame() {
 }
 
 func (c *checker) undisturbed() bool { return c.out.Run != nil && c.out.Run.Undisturbed }
-
-func sameNames(a, b []string) bool {
-	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
-}

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"keepkey/config"
+	"keepkey/internal/durable"
 	"keepkey/keystore"
 	"keepkey/pinset"
 	"keepkey/plan"
@@ -116,14 +117,14 @@ func (f *Found) lookAtFiles(dir string, group bool) error {
 		if err != nil {
 			return err
 		}
-		if strings.HasPrefix(d.Name(), ".tmp-") {
+		if strings.HasPrefix(d.Name(), durable.TempPrefix) {
 			f.Unfinished = append(f.Unfinished, rel)
 		}
 		if forbidden := forbiddenMode(rel, d, group); info.Mode().Perm()&forbidden != 0 && info.Mode()&fs.ModeSymlink == 0 {
 			f.Open = append(f.Open, fmt.Sprintf("%s (mode %04o)", rel, info.Mode().Perm()))
 		}
 		parts := strings.Split(rel, string(filepath.Separator))
-		if d.IsDir() || strings.HasPrefix(parts[min(1, len(parts)-1)], ".tmp-") {
+		if d.IsDir() || strings.HasPrefix(parts[min(1, len(parts)-1)], durable.TempPrefix) {
 			return nil
 		}
 		switch parts[0] {

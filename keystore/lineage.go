@@ -28,9 +28,6 @@ type Lineage struct {
 	ready bool // directories are known to be there with the right modes
 }
 
-// Name returns the lineage's name.
-func (l *Lineage) Name() string { return l.name }
-
 // LiveDir returns the path at which servers find the live certificate.
 func (l *Lineage) LiveDir() string { return filepath.Join(l.dir, "live") }
 

@@ -36,6 +36,17 @@ func (l Ledger) Channel(name string) (Published, bool) {
 	return Published{}, false
 }
 
+// Newest returns the newest pin set on any channel, or one of version 0.
+func (l Ledger) Newest() Set {
+	var newest Set
+	for _, p := range l.published {
+		if p.Version > newest.Version {
+			newest = Set{Version: p.Version, Pins: p.Pins}
+		}
+	}
+	return newest
+}
+
 // until returns the last instant at which a client may still be enforcing the pin
 // set, or zero when nothing that is on record ends that. lifetime is the channel's
 // as configured now; the longer of the two counts, since a client has been told

@@ -16,7 +16,7 @@ const clockTolerance = time.Hour
 // that is ahead would poison the ledger. skew is how far the CA's clock is ahead of
 // ours, if the CA was asked; else what is on record has to do.
 func CheckClock(in Input, skew time.Duration, known bool) error {
-	latest := latest(in)
+	latest := Latest(in)
 	switch {
 	case known && skew > clockTolerance:
 		return fmt.Errorf("this machine's clock is %s behind the CA's: set it right; until then nothing is published or confirmed, since pin sets would seem to end too early", apart(skew))
@@ -44,8 +44,8 @@ func CheckSwitch(in Input, key pinset.Pin, skew time.Duration) error {
 
 func apart(skew time.Duration) string { return config.FormatDuration(skew.Abs().Round(time.Minute)) }
 
-// latest is the latest time that is on record.
-func latest(in Input) time.Time {
+// Latest is the latest time that is on record: nothing happened after it.
+func Latest(in Input) time.Time {
 	var t time.Time
 	if e, ok := in.Ledger.Last(); ok {
 		t = e.At

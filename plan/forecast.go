@@ -50,32 +50,19 @@ func (in *Input) succeed(a Action) {
 		s.Keys = append(s.Keys, Key{Pin: unknown, Type: in.Config.KeyType, Role: a.Role, Created: in.Now})
 	case Publish:
 		pub := Publication{Version: a.PinSet.Version}
-		for _, ch := range in.Config.Channels {
-			if ch.Name == a.Channel {
-				for _, h := range ch.Publish {
-					pub.Done = append(pub.Done, HookID(h))
-				}
-				in.Ledger = published(in.Ledger, ch, *a.PinSet, in.Now)
-			}
+		ch, _ := in.Config.Channel(a.Channel) // that is where the action came from
+		for _, h := range ch.Publish {
+			pub.Done = append(pub.Done, HookID(h))
 		}
+		in.publish(ch, *a.PinSet)
 		if s.Channels == nil {
 			s.Channels = make(map[string]Publication)
 		}
 		s.Channels[a.Channel] = pub
 	case ReadBack:
-		next, _, err := in.Ledger.Append(pinset.Entry{
-			At: in.Now, Kind: pinset.Confirm, Channel: a.Channel, Version: a.PinSet.Version, By: pinset.ByKeepkey,
-		})
-		if err == nil {
-			in.Ledger = next
-		}
+		in.record(pinset.Entry{Kind: pinset.Confirm, Channel: a.Channel, Version: a.PinSet.Version, By: pinset.ByKeepkey})
 	case Abandon:
-		next, _, err := in.Ledger.Append(pinset.Entry{
-			At: in.Now, Kind: pinset.Abandon, Channel: a.Channel, Version: a.Version, By: pinset.ByPerson,
-		})
-		if err == nil {
-			in.Ledger = next
-		}
+		in.record(pinset.Entry{Kind: pinset.Abandon, Channel: a.Channel, Version: a.Version, By: pinset.ByPerson})
 	case RetireOld:
 		s.Rollover = nil
 	case BeginRollover:
@@ -83,11 +70,7 @@ func (in *Input) succeed(a Action) {
 			in.Tried[a.ID()] = true
 		}
 	case Revoke:
-		for i := range s.Issued {
-			if s.Issued[i].Version == a.Version {
-				s.Issued[i].Revoked = in.Now
-			}
-		}
+		s.MarkRevoked(a.Target, in.Now)
 	case Obtain, Switch:
 		next := Certificate{Version: 1, NotBefore: in.Now, NotAfter: in.Now.Add(time.Hour)}
 		if c := s.Certificate; c != nil {
@@ -117,24 +100,22 @@ func (in *Input) succeed(a Action) {
 	}
 }
 
-// published returns the ledger as it will be when a pin set is out on a channel.
-func published(l pinset.Ledger, ch config.Channel, set pinset.Set, now time.Time) pinset.Ledger {
-	entries := []pinset.Entry{
-		{At: now, Kind: pinset.Intent, Channel: ch.Name, Version: set.Version, Pins: set.Pins, Lifetime: &ch.Lifetime},
-		{At: now, Kind: pinset.Confirm, Channel: ch.Name, Version: set.Version, By: pinset.ByKeepkey},
+// publish changes the ledger as if a pin set were out on a channel.
+func (in *Input) publish(ch config.Channel, set pinset.Set) {
+	if newest, _ := in.Ledger.Channel(ch.Name); newest.Version != set.Version {
+		in.record(pinset.Entry{Kind: pinset.Intent, Channel: ch.Name, Version: set.Version, Pins: set.Pins, Lifetime: &ch.Lifetime})
 	}
-	if newest, _ := l.Channel(ch.Name); newest.Version == set.Version {
-		entries = entries[1:]
+	if !ch.Manual && ch.ReadBack == nil { // else that is for others to say
+		in.record(pinset.Entry{Kind: pinset.Confirm, Channel: ch.Name, Version: set.Version, By: pinset.ByKeepkey})
 	}
-	if ch.Manual || ch.ReadBack != nil {
-		entries = entries[:len(entries)-1] // that is for others to say
+}
+
+// record adds an entry to the ledger, if it makes sense there.
+func (in *Input) record(e pinset.Entry) {
+	e.At = in.Now
+	if next, _, err := in.Ledger.Append(e); err == nil {
+		in.Ledger = next
 	}
-	for _, e := range entries {
-		if next, _, err := l.Append(e); err == nil {
-			l = next
-		}
-	}
-	return l
 }
 
 func (s *State) clone() *State {

@@ -86,9 +86,9 @@ func (o *outside) clone() *outside {
 	return &c
 }
 
-func (o *outside) channel(name string) *config.Channel {
-	i := slices.IndexFunc(o.in.Config.Channels, func(c config.Channel) bool { return c.Name == name })
-	return &o.in.Config.Channels[i]
+func (o *outside) channel(name string) config.Channel {
+	ch, _ := o.in.Config.Channel(name) // those that occur are configured
+	return ch
 }
 
 // skew is how far keepkey's clock is behind the right time, which the CA's is.
@@ -160,11 +160,7 @@ func (o *outside) do(t *testing.T, a Action, fail bool) {
 	case Abandon:
 		o.record(t, pinset.Entry{Kind: pinset.Abandon, Channel: a.Channel, Version: a.Version, By: pinset.ByPerson})
 	case Revoke:
-		for i := range s.Issued {
-			if s.Issued[i].Version == a.Version {
-				s.Issued[i].Revoked = o.in.Now
-			}
-		}
+		s.MarkRevoked(a.Target, o.in.Now)
 	default:
 		t.Fatalf("%s was not to be expected", a.Kind)
 	}

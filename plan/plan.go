@@ -177,9 +177,7 @@ func Next(in Input) Plan {
 	for _, a := range revocations(in) {
 		add(a)
 	}
-	if a := schedule(in); a.Kind != "" {
-		add(a)
-	}
+	p.offer(add, schedule(in), "")
 	old, note := retireOld(in)
 	p.offer(add, old, note)
 	for _, a := range abandonments(in) {
@@ -446,7 +444,7 @@ func renewal(in Input) (at time.Time, reason string, early bool) {
 		return in.Now, "there is no certificate yet", false
 	case in.Disk.StoredProblem != nil:
 		return in.Now, fmt.Sprintf("the stored certificate can't be used: %v", in.Disk.StoredProblem), false
-	case !sameNames(c.Domains, in.Config.Domains):
+	case !SameNames(c.Domains, in.Config.Domains):
 		return in.Now, "the configuration asks for other names", false
 	case c.Directory != in.Config.ACME.Directory:
 		return in.Now, "the configuration names another CA", false
@@ -519,7 +517,8 @@ func (w *Window) selected() time.Time {
 	return w.Start.Add(time.Duration(offset))
 }
 
-func sameNames(a, b []string) bool {
+// SameNames reports whether two certificates have the same names, in whatever order.
+func SameNames(a, b []string) bool {
 	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
 }
 

@@ -194,10 +194,11 @@ func switchKey(in Input) (a Action, note string) {
 	if in.Disk.KeyProblems[r.To] != nil {
 		return Action{}, "the rollover waits, since the key that should take over can't be used"
 	}
-	switch waits := unpublished(in); {
-	case r.Compromised && len(in.State.Backups()) < wantedBackups(in):
-		return Action{}, "the rollover waits until the next backup key is there"
-	case waits != "" && !r.Compromised:
+	if r.Compromised { // no publication is waited for
+		if len(in.State.Backups()) < wantedBackups(in) {
+			return Action{}, "the rollover waits until the next backup key is there"
+		}
+	} else if waits := unpublished(in); waits != "" {
 		return Action{}, "the rollover waits until the pin set with the next backup key is out: " + waits
 	}
 	v := Gate(in, r.To)

@@ -169,6 +169,15 @@ func (s *State) Backups() []Key {
 	return backups
 }
 
+// MarkRevoked puts on record that the certificate with a serial number was revoked.
+func (s *State) MarkRevoked(serial string, at time.Time) {
+	for i := range s.Issued {
+		if s.Issued[i].Serial == serial {
+			s.Issued[i].Revoked = at
+		}
+	}
+}
+
 // Pins returns the pins that clients should know: the active key's, the backups',
 // and during a rollover both of its keys'; never a compromised one's. It is empty
 // while there are less than two.
@@ -197,12 +206,7 @@ func (s *State) Pins() []pinset.Pin {
 // WantedPinSet returns the pin set that every channel should carry: the newest in
 // the ledger if its pins are still right, else its successor.
 func (s *State) WantedPinSet(ledger pinset.Ledger) pinset.Set {
-	var newest pinset.Set
-	for _, p := range ledger.Published() {
-		if p.Version > newest.Version {
-			newest = pinset.Set{Version: p.Version, Pins: p.Pins}
-		}
-	}
+	newest := ledger.Newest()
 	want := pinset.Set{Version: newest.Version, Pins: s.Pins()}
 	if want.Version > 0 && want.Equal(newest) {
 		return newest

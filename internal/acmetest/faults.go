@@ -9,7 +9,6 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"strings"
-	"sync/atomic"
 )
 
 // Endpoint is a kind of request, by the beginning of its path at Pebble.
@@ -153,18 +152,3 @@ func Cut(e Endpoint, after int) Fault {
 
 // Lose lets the CA do what it was asked, and loses the answer.
 func Lose(e Endpoint) Fault { return Cut(e, 0) }
-
-// Times lets a fault happen to the first n requests for an endpoint.
-func Times(n int64, e Endpoint, fault Fault) Fault {
-	var seen atomic.Int64
-	return func(next http.Handler) http.Handler {
-		faulty := fault(next)
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if strings.HasPrefix(r.URL.Path, string(e)) && seen.Add(1) <= n {
-				faulty.ServeHTTP(w, r)
-				return
-			}
-			next.ServeHTTP(w, r)
-		})
-	}
-}
