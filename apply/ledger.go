@@ -37,7 +37,7 @@ func (r *Runner) RestartLedger(ctx context.Context, cert config.Certificate) err
 	for _, channel := range slices.Sorted(maps.Keys(l.state.Channels)) {
 		lifetime, configured := lifetimes[channel]
 		if !configured {
-			lifetime = pinset.Lifetime{None: true} // a person has to say when it is over
+			lifetime = pinset.Lifetime{Forever: true} // a person has to say when it is over
 		}
 		next, line, err := ledger.Append(pinset.Entry{
 			At: l.Now(), Kind: pinset.Unknown, Channel: channel, Version: l.state.Channels[channel].Version,

@@ -91,7 +91,7 @@ func statusOf(ctx context.Context, runner *apply.Runner, cert config.Certificate
 	lifetimes := plan.Lifetimes(cert)
 	for _, pub := range in.Ledger.Published() { // the newest of each channel comes last
 		ch := channelJSON{Version: pub.Version, Intended: pub.Intended, Confirmed: pub.Confirmed, Live: st.Channels[pub.Channel].Live}
-		if pub.Live(lifetimes[pub.Channel], in.Now) {
+		if pub.Enforced(lifetimes[pub.Channel], in.Now) {
 			ch.Live = append(ch.Live, pub.Version)
 		}
 		st.Channels[pub.Channel] = ch

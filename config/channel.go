@@ -65,7 +65,7 @@ func (d *decoder) channels(dest *[]Channel) func(*yaml.Node, string) {
 			for _, required := range []struct{ key, want string }{
 				{"name", "a name for the channel"},
 				{"format", strings.Join(pinset.Formats(), ", ")},
-				{"lifetime", "how long a client goes on enforcing a pin set after a newer one is out, such as 30d, or none when there is no limit"},
+				{"lifetime", "how long a client goes on enforcing a pin set after a newer one is out, such as 30d, or forever when there is no limit"},
 				{"publish", "a list with at least one hook"},
 			} {
 				if given(n, required.key) == 0 {
@@ -91,13 +91,13 @@ func (d *decoder) readBack(n *yaml.Node, path string) *ReadBack {
 }
 
 func (d *decoder) lifetime(dest *pinset.Lifetime, n *yaml.Node, path string) {
-	const want = "a duration such as 30d, or none"
+	const want = "a duration such as 30d, or forever"
 	var s string
 	if !d.textAt(&s, want, n, path) {
 		return
 	}
-	if s == "none" {
-		*dest = pinset.Lifetime{None: true}
+	if s == "forever" || s == "none" { // none: the older word
+		*dest = pinset.Lifetime{Forever: true}
 		return
 	}
 	duration, err := ParseDuration(s)

@@ -145,7 +145,7 @@ var bad = []struct{ name, yaml, want string }{
 	{"no DNS provider", certificate("domains: [a.example.com]\n   challenge: {dns-01: {}}"), "/c.yaml:4: certificates[0].challenge.dns-01: provider is missing: want the name of a DNS provider"},
 	{"no such propagation", certificate("domains: [a.example.com]\n   challenge: {dns-01: {provider: exec, propagation: never}}"), `/c.yaml:4: certificates[0].challenge.dns-01.propagation: "never": want authoritative, resolvers, or a duration to wait instead (at most 1h)`},
 	{"a channel without a lifetime", channel("{name: a, format: json, publish: [{file: a}]}"), "/c.yaml:4: certificates[0].channels[0]: lifetime is missing: want how long a client goes on enforcing"},
-	{"a lifetime of nothing", channel("{name: a, format: json, lifetime: 0s, publish: [{file: a}]}"), `/c.yaml:4: certificates[0].channels[0].lifetime: "0s": want a duration such as 30d, or none`},
+	{"a lifetime of nothing", channel("{name: a, format: json, lifetime: 0s, publish: [{file: a}]}"), `/c.yaml:4: certificates[0].channels[0].lifetime: "0s": want a duration such as 30d, or forever`},
 	{"a channel that is confirmed in two ways", channel("{name: a, format: json, lifetime: 1d, confirm: manual, read_back: {file: a}, publish: [{file: a}]}"), "/c.yaml:4: certificates[0].channels[0]: confirm: manual and read_back exclude each other"},
 	{"read back from nowhere", channel("{name: a, format: json, lifetime: 1d, read_back: {timeout: 5s}, publish: [{file: a}]}"), "/c.yaml:4: certificates[0].channels[0].read_back: want exactly one of url, command, file"},
 	{"confirmed somehow", channel("{name: a, format: json, lifetime: 1d, confirm: maybe, publish: [{file: a}]}"), `/c.yaml:4: certificates[0].channels[0].confirm: "maybe": want automatic or manual`},

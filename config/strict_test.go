@@ -52,7 +52,7 @@ var complete = []struct {
 	{"a channel with all it can lack", channel("{name: A, format: xml}"), []string{
 		"/c.yaml:4: certificates[0].channels[0].name: \"A\" is no channel name: want lower-case letters, digits and '-', at most 64, not beginning with '-'",
 		`/c.yaml:4: certificates[0].channels[0].format: "xml" is no format: want json`,
-		"/c.yaml:4: certificates[0].channels[0]: lifetime is missing: want how long a client goes on enforcing a pin set after a newer one is out, such as 30d, or none when there is no limit",
+		"/c.yaml:4: certificates[0].channels[0]: lifetime is missing: want how long a client goes on enforcing a pin set after a newer one is out, such as 30d, or forever when there is no limit",
 		"/c.yaml:4: certificates[0].channels[0]: publish is missing: want a list with at least one hook",
 	}},
 	{"a channel that publishes nowhere", channel("{name: a, format: json, lifetime: 1d, publish: []}"), []string{

@@ -53,7 +53,7 @@ func (l Ledger) Newest() Set {
 // the one and may be of the other kind.
 func (p Published) until(lifetime Lifetime) time.Time {
 	var end time.Time
-	if l := p.Lifetime.Longer(lifetime); !l.None && !p.Superseded.IsZero() {
+	if l := p.Lifetime.Longer(lifetime); !l.Forever && !p.Superseded.IsZero() {
 		end = p.Superseded.Add(l.Duration)
 	}
 	if !p.Expires.IsZero() && (end.IsZero() || p.Expires.Before(end)) {
@@ -62,9 +62,9 @@ func (p Published) until(lifetime Lifetime) time.Time {
 	return end
 }
 
-// Live reports whether a client that was not given up may still be enforcing the
+// Enforced reports whether a client that was not given up may still be enforcing the
 // pin set at t.
-func (p Published) Live(lifetime Lifetime, t time.Time) bool {
+func (p Published) Enforced(lifetime Lifetime, t time.Time) bool {
 	if p.Retired || p.Abandoned {
 		return false
 	}
@@ -100,14 +100,14 @@ func (l Ledger) Gate(key Pin, lifetimes map[string]Lifetime, t time.Time) Verdic
 	byItself := true
 	for _, p := range l.published {
 		lifetime := lifetimes[p.Channel]
-		if slices.Contains(p.Pins, key) || !p.Live(lifetime, t) {
+		if slices.Contains(p.Pins, key) || !p.Enforced(lifetime, t) {
 			continue
 		}
 		end := p.until(lifetime)
 		v.Open = false
 		v.Obstacles = append(v.Obstacles, Obstacle{
 			Channel: p.Channel, Version: p.Version, Until: end,
-			Retire: end.IsZero() && p.Lifetime.Longer(lifetime).None,
+			Retire: end.IsZero() && p.Lifetime.Longer(lifetime).Forever,
 		})
 		if end.IsZero() {
 			byItself = false

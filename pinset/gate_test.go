@@ -45,8 +45,8 @@ func timeline(t testing.TB, text string) Ledger {
 		switch f[2] {
 		case "intends":
 			e.Kind, e.Pins, e.By = Intent, keys(f[4]), ""
-			e.Lifetime = &Lifetime{None: f[6] == "ever"}
-			if !e.Lifetime.None {
+			e.Lifetime = &Lifetime{Forever: f[6] == "ever"}
+			if !e.Lifetime.Forever {
 				e.Lifetime.Duration = days(t, f[6])
 			}
 			if len(f) > 7 {

@@ -16,7 +16,7 @@ func written(t testing.TB) ([]byte, Ledger) {
 	for _, e := range []Entry{
 		{At: t0, Kind: Intent, Channel: "app", Version: 1, Pins: keys("AB"), Lifetime: &Lifetime{Duration: 30 * day}},
 		{At: t0.Add(time.Second), Kind: Confirm, Channel: "app", Version: 1, By: ByKeepkey},
-		{At: t0.Add(day), Kind: Intent, Channel: "ios", Version: 1, Pins: keys("AB"), Lifetime: &Lifetime{None: true}, Expires: t0.Add(9 * day)},
+		{At: t0.Add(day), Kind: Intent, Channel: "ios", Version: 1, Pins: keys("AB"), Lifetime: &Lifetime{Forever: true}, Expires: t0.Add(9 * day)},
 		{At: t0.Add(2 * day), Kind: Retire, Channel: "ios", Version: 1, By: ByPerson},
 	} {
 		next, line, err := l.Append(e)

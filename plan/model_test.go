@@ -55,7 +55,7 @@ var (
 	}
 	readAndManual = []config.Channel{
 		{Name: "app", Format: "json", Lifetime: days(2), Publish: fileHook("/a"), ReadBack: &config.ReadBack{File: "/a"}},
-		{Name: "ios", Format: "json", Lifetime: pinset.Lifetime{None: true}, Manual: true, Publish: fileHook("/b")},
+		{Name: "ios", Format: "json", Lifetime: pinset.Lifetime{Forever: true}, Manual: true, Publish: fileHook("/b")},
 	}
 	models = []modelled{
 		{"two channels with different lifetimes", twoLifetimes, 3, 0},
@@ -98,13 +98,13 @@ func (o *outside) skew() time.Duration { return o.now.Sub(o.in.Now) }
 func (o *outside) passDay() {
 	o.now, o.in.Now = o.now.Add(day), o.in.Now.Add(day)
 	for i := range o.held {
-		if o.held[i].age >= 0 && !o.channel(o.held[i].channel).Lifetime.None {
+		if o.held[i].age >= 0 && !o.channel(o.held[i].channel).Lifetime.Forever {
 			o.held[i].age++
 		}
 	}
 	o.held = slices.DeleteFunc(o.held, func(h heldSet) bool {
 		l := o.channel(h.channel).Lifetime
-		return !l.None && h.age > int(l.Duration/day)
+		return !l.Forever && h.age > int(l.Duration/day)
 	})
 }
 
@@ -241,7 +241,7 @@ func (o *outside) ops(t *testing.T, keys int) map[string]func(*outside) {
 		}
 		for _, h := range o.held {
 			// A person says so because it is true.
-			if h.channel == ch.Name && ch.Lifetime.None && h.age >= 0 {
+			if h.channel == ch.Name && ch.Lifetime.Forever && h.age >= 0 {
 				ops[fmt.Sprintf("retire %s %d", ch.Name, h.version)] = func(o *outside) {
 					o.held = slices.DeleteFunc(o.held, func(other heldSet) bool { return other.channel == h.channel && other.version == h.version })
 					o.record(t, pinset.Entry{Kind: pinset.Retire, Channel: ch.Name, Version: h.version, By: pinset.ByPerson})
@@ -304,7 +304,7 @@ func (o *outside) fingerprint() uint64 {
 	lifetimes := Lifetimes(o.in.Config)
 	for _, p := range o.in.Ledger.Published() {
 		newest, _ := o.in.Ledger.Channel(p.Channel)
-		if p.Version != newest.Version && !p.Live(lifetimes[p.Channel], o.in.Now.Add(-4*day)) && !p.Live(lifetimes[p.Channel], o.in.Now) {
+		if p.Version != newest.Version && !p.Enforced(lifetimes[p.Channel], o.in.Now.Add(-4*day)) && !p.Enforced(lifetimes[p.Channel], o.in.Now) {
 			continue
 		}
 		b = append(b, '|', p.Channel[0], flag(p.Version == newest.Version), flag(p.Confirmed.IsZero()), flag(p.Retired), flag(p.Abandoned), since(p.Superseded),

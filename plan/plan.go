@@ -348,7 +348,7 @@ func ledgerProblems(in Input) []Problem {
 		}
 	}
 	for _, p := range in.Ledger.Published() {
-		if _, ok := configured[p.Channel]; ok || !p.Live(pinset.Lifetime{}, in.Now) {
+		if _, ok := configured[p.Channel]; ok || !p.Enforced(pinset.Lifetime{}, in.Now) {
 			continue
 		}
 		problems = append(problems, Problem{Text: fmt.Sprintf(
