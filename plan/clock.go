@@ -4,45 +4,97 @@ import (
 	"fmt"
 	"time"
 
-	"keepkey/config"
 	"keepkey/pinset"
 )
 
 // clockTolerance is how far two clocks may be apart and both count as right.
 const clockTolerance = time.Hour
 
+// ClockError says that this machine's clock can't be believed.
+type ClockError struct {
+	// Skew is how far the CA's clock is ahead of ours; 0 when the CA was not asked.
+	Skew time.Duration
+	// Now is this machine's time, and Recorded a later one that is on record.
+	Now, Recorded time.Time
+}
+
+func (e *ClockError) Error() string {
+	switch {
+	case e.Skew > 0:
+		return fmt.Sprintf("this machine's clock is %s behind the CA's", e.Skew.Round(time.Minute))
+	case e.Skew < 0:
+		return fmt.Sprintf("this machine's clock is %s ahead of the CA's", e.Skew.Abs().Round(time.Minute))
+	}
+	return fmt.Sprintf("this machine's clock says %s, but something on record happened at %s", e.Now.UTC().Format(time.RFC3339), e.Recorded.UTC().Format(time.RFC3339))
+}
+
 // CheckClock says whether this machine's clock can be believed, so that the ledger
 // may carry its time: one that is behind would let pin sets end too early, and one
 // that is ahead would poison the ledger. skew is how far the CA's clock is ahead of
-// ours, if the CA was asked; else what is on record has to do.
+// ours, if the CA was asked; else what is on record has to do. The error is a
+// [*ClockError].
 func CheckClock(in Input, skew time.Duration, known bool) error {
-	latest := Latest(in)
-	switch {
-	case known && skew > clockTolerance:
-		return fmt.Errorf("this machine's clock is %s behind the CA's: set it right; until then nothing is published or confirmed, since pin sets would seem to end too early", apart(skew))
-	case known && skew < -clockTolerance:
-		return fmt.Errorf("this machine's clock is %s ahead of the CA's: set it right; until then nothing is published or confirmed", apart(skew))
-	case !known && in.Now.Before(latest.Add(-clockTolerance)):
-		return fmt.Errorf("this machine's clock says %s, but something on record happened at %s: set it right; until then nothing is published or confirmed, since pin sets would seem to end too early", stamp(in.Now), stamp(latest))
+	if known && skew.Abs() > clockTolerance {
+		return &ClockError{Skew: skew}
+	}
+	if latest := Latest(in); !known && in.Now.Before(latest.Add(-clockTolerance)) {
+		return &ClockError{Now: in.Now, Recorded: latest}
 	}
 	return nil
+}
+
+// Clock is what a CA last said of the time. The time can't be earlier than that, so it
+// tells a wrong clock later on, without asking anybody.
+type Clock struct {
+	Ours time.Time `json:"ours"`
+	CA   time.Time `json:"ca"`
+}
+
+// wrongClock reports a clock that was wrong when the CA last told the time and was not
+// set since, or that was set back.
+func wrongClock(in Input) *Finding {
+	c := in.State.Clock
+	if c == nil {
+		return nil
+	}
+	skew := c.CA.Sub(c.Ours)
+	switch {
+	case in.Now.Before(c.CA.Add(-clockTolerance)):
+		skew = max(skew, c.CA.Sub(in.Now))
+	case skew.Abs() <= clockTolerance, in.Now.Before(c.Ours.Add(-clockTolerance)):
+		return nil
+	}
+	return &Finding{Code: ClockWrong, Err: &ClockError{Skew: skew}}
+}
+
+// GateError says that a key may not be served now.
+type GateError struct {
+	Verdict pinset.Verdict
+	// Skew is how far the CA's clock is ahead of ours, where it was that clock that
+	// keeps the gate closed.
+	Skew time.Duration
+}
+
+func (e *GateError) Error() string {
+	if e.Skew != 0 {
+		return fmt.Sprintf("the gate is closed by the CA's clock: this machine's is %s ahead of it", e.Skew.Abs().Round(time.Minute))
+	}
+	return "the gate is closed"
 }
 
 // CheckSwitch is the last word on a switch of keys: the gate must be open by this
-// machine's clock and, should that be ahead, by the CA's.
+// machine's clock and, should that be ahead, by the CA's. The error is a [*GateError].
 func CheckSwitch(in Input, key pinset.Pin, skew time.Duration) error {
-	by := ""
 	if skew < -clockTolerance {
 		in.Now = in.Now.Add(skew)
-		by = fmt.Sprintf(" by the CA's clock (this machine's is %s ahead of it: set it right)", apart(skew))
+	} else {
+		skew = 0
 	}
 	if v := Gate(in, key); !v.Open {
-		return fmt.Errorf("the key is not switched, since the gate is %s%s", TellGate(in.Config.Name, v), by)
+		return &GateError{Verdict: v, Skew: skew}
 	}
 	return nil
 }
-
-func apart(skew time.Duration) string { return config.FormatDuration(skew.Abs().Round(time.Minute)) }
 
 // Latest is the latest time that is on record: nothing happened after it.
 func Latest(in Input) time.Time {
@@ -50,15 +102,16 @@ func Latest(in Input) time.Time {
 	if e, ok := in.Ledger.Last(); ok {
 		t = e.At
 	}
-	if s := in.State; s != nil {
-		for _, other := range []time.Time{s.Begun, s.Since} {
-			if other.After(t) {
-				t = other
-			}
+	for _, other := range []time.Time{in.State.Begun, in.State.Since} {
+		if other.After(t) {
+			t = other
 		}
-		if c := s.Certificate; c != nil && c.Obtained.After(t) {
-			t = c.Obtained
-		}
+	}
+	if c := in.State.Certificate; c != nil && c.Obtained.After(t) {
+		t = c.Obtained
+	}
+	if c := in.State.Clock; c != nil && c.CA.After(t) {
+		t = c.CA
 	}
 	return t
 }

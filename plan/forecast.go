@@ -2,10 +2,10 @@ package plan
 
 import (
 	"encoding/binary"
+	"maps"
 	"slices"
 	"time"
 
-	"keepkey/config"
 	"keepkey/pinset"
 )
 
@@ -16,14 +16,10 @@ import (
 func Forecast(in Input) Plan {
 	first := Next(in)
 	out := Plan{Problems: first.Problems}
-	if in.State != nil {
-		in.State = in.State.clone()
+	in.Tried = maps.Clone(in.Tried)
+	if in.Tried == nil {
+		in.Tried = make(map[string]bool)
 	}
-	tried := make(map[string]bool)
-	for id := range in.Tried {
-		tried[id] = true
-	}
-	in.Tried = tried
 	for p := first; ; p = Next(in) {
 		a, due := p.Due(in.Now)
 		if !due {
@@ -34,105 +30,91 @@ func Forecast(in Input) Plan {
 		if a.Kind == Obtain && in.State.Certificate == nil {
 			in.Tried[a.ID()] = true // its lifetime is the CA's to choose
 		}
-		in.succeed(a)
-	}
-}
-
-// succeed changes the input as if the action had been carried out.
-func (in *Input) succeed(a Action) {
-	s := in.State
-	switch a.Kind {
-	case BeginLineage:
-		in.State = Begin(in.Config.Name, in.Now)
-	case GenerateKey:
-		var unknown pinset.Pin // stands for a key that does not exist yet
-		binary.BigEndian.PutUint64(unknown[:], uint64(len(s.Keys)+1))
-		s.Keys = append(s.Keys, Key{Pin: unknown, Type: in.Config.KeyType, Role: a.Role, Created: in.Now})
-	case Publish:
-		pub := Publication{Version: a.PinSet.Version}
-		ch, _ := in.Config.Channel(a.Channel) // that is where the action came from
-		for _, h := range ch.Publish {
-			pub.Done = append(pub.Done, HookID(h))
-		}
-		in.publish(ch, *a.PinSet)
-		if s.Channels == nil {
-			s.Channels = make(map[string]Publication)
-		}
-		s.Channels[a.Channel] = pub
-	case ReadBack:
-		in.record(pinset.Entry{Kind: pinset.Confirm, Channel: a.Channel, Version: a.PinSet.Version, By: pinset.ByKeepkey})
-	case Abandon:
-		in.record(pinset.Entry{Kind: pinset.Abandon, Channel: a.Channel, Version: a.Version, By: pinset.ByPerson})
-	case RetireOld:
-		s.Rollover = nil
-	case BeginRollover:
-		if err := s.AskRollover(in.Now); err != nil {
+		if err := in.imagine(a); err != nil {
 			in.Tried[a.ID()] = true
 		}
-	case Revoke:
-		s.MarkRevoked(a.Target, in.Now)
-	case Obtain, Switch:
-		next := Certificate{Version: 1, NotBefore: in.Now, NotAfter: in.Now.Add(time.Hour)}
-		if c := s.Certificate; c != nil {
-			next.Version, next.NotAfter = c.Version+1, in.Now.Add(lifetime(c))
+	}
+}
+
+// imagine changes the input as if an action had come to a good end.
+func (in *Input) imagine(a Action) error {
+	for _, r := range in.imagined(a) {
+		r.At = in.Now
+		if err := in.Follow(a, r); err != nil {
+			return err
 		}
-		next.Serial, next.Domains, next.Directory, next.Obtained = "unknown", in.Config.Domains, in.Config.ACME.Directory, in.Now
-		next.Pin = s.Active().Pin
-		if a.Kind == Switch {
-			next.Pin = s.Rollover.To
-		}
-		s.Accept(a.Kind, next, in.Now)
-		s.Window = &Window{Serial: next.Serial, Asked: in.Now, AskAgain: in.Now.Add(time.Hour)}
+	}
+	switch a.Kind {
+	case Obtain, SwitchKey:
 		in.Disk.StoredProblem, in.Force = nil, false
+		in.Disk.Versions = append(slices.Clone(in.Disk.Versions), in.State.Certificate.Version)
 	case Install:
 		in.Disk.Live = a.Version
-	case Deploy:
-		s.Certificate.Deployed = append(s.Certificate.Deployed, a.Target)
-	case Check:
-		s.Certificate.Checked = append(s.Certificate.Checked, a.Target)
-	case AskWindow:
-		w := Window{Serial: s.Certificate.Serial}
-		if s.Window != nil && s.Window.Serial == w.Serial {
-			w = *s.Window
+	case Prune:
+		in.Disk.Versions = slices.DeleteFunc(slices.Clone(in.Disk.Versions), func(n int) bool { return n == a.Version })
+	}
+	return nil
+}
+
+// Follow goes on to the state and the ledger that follow when an action came out so.
+func (in *Input) Follow(a Action, r Result) error {
+	next, entry, err := After(in.State, a, r)
+	if err != nil {
+		return err
+	}
+	if entry != nil {
+		ledger, _, err := in.Ledger.Append(*entry)
+		if err != nil {
+			return err
 		}
-		w.Asked, w.AskAgain = in.Now, in.Now.Add(time.Hour)
-		s.Window = &w
+		in.Ledger = ledger
 	}
+	in.State = next
+	return nil
 }
 
-// publish changes the ledger as if a pin set were out on a channel.
-func (in *Input) publish(ch config.Channel, set pinset.Set) {
-	if newest, _ := in.Ledger.Channel(ch.Name); newest.Version != set.Version {
-		in.record(pinset.Entry{Kind: pinset.Intent, Channel: ch.Name, Version: set.Version, Pins: set.Pins, Lifetime: &ch.Lifetime})
+// imagined returns the results of an action in which all goes well.
+func (in *Input) imagined(a Action) []Result {
+	switch a.Kind {
+	case GenerateKey:
+		var unknown pinset.Pin // stands for a key that does not exist yet
+		binary.BigEndian.PutUint64(unknown[:], uint64(len(in.State.Keys)+1))
+		return []Result{{Pin: unknown}}
+	case Publish:
+		results := []Result{{Began: true}}
+		ch, _ := in.Goal.Channel(a.Channel) // that is where the action came from
+		for _, h := range Outstanding(ch.Hooks, in.State.publication(a).Done) {
+			results = append(results, Result{Hook: h})
+		}
+		return append(results, Result{})
+	case Obtain, SwitchKey:
+		return []Result{{Certificate: in.imaginedCertificate(a)}}
+	case AskWindow:
+		var w *Answer
+		if last := in.State.Window; last != nil && last.Serial == in.State.Certificate.Serial {
+			w = &Answer{Start: last.Start, End: last.End, Explanation: last.Explanation}
+		}
+		return []Result{{Window: w, CA: in.Now}}
 	}
-	if !ch.Manual && ch.ReadBack == nil { // else that is for others to say
-		in.record(pinset.Entry{Kind: pinset.Confirm, Channel: ch.Name, Version: set.Version, By: pinset.ByKeepkey})
-	}
+	return []Result{{}}
 }
 
-// record adds an entry to the ledger, if it makes sense there.
-func (in *Input) record(e pinset.Entry) {
-	e.At = in.Now
-	if next, _, err := in.Ledger.Append(e); err == nil {
-		in.Ledger = next
+// publication is how far a publication is.
+func (s State) publication(a Action) Publication {
+	if pub := s.Channels[a.Channel]; pub.Version == a.PinSet.Version {
+		return pub
 	}
+	return Publication{}
 }
 
-func (s *State) clone() *State {
-	c := *s
-	c.Keys, c.Issued = slices.Clone(s.Keys), slices.Clone(s.Issued)
-	if s.Rollover != nil {
-		r := *s.Rollover
-		c.Rollover = &r
+// imaginedCertificate lives as long as the one before.
+func (in *Input) imaginedCertificate(a Action) *Certificate {
+	next := Certificate{
+		Version: 1, Pin: in.State.Target(a), Serial: "unknown", Domains: in.Goal.Domains, Directory: in.Goal.CA,
+		NotBefore: in.Now, NotAfter: in.Now.Add(time.Hour),
 	}
-	if s.Certificate != nil {
-		cert := *s.Certificate
-		cert.Deployed, cert.Checked = slices.Clone(cert.Deployed), slices.Clone(cert.Checked)
-		c.Certificate = &cert
+	if c := in.State.Certificate; c != nil {
+		next.Version, next.NotAfter = c.Version+1, in.Now.Add(c.NotAfter.Sub(c.NotBefore))
 	}
-	c.Channels = make(map[string]Publication, len(s.Channels))
-	for name, p := range s.Channels {
-		c.Channels[name] = p
-	}
-	return &c
+	return &next
 }

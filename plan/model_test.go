@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"keepkey/config"
 	"keepkey/pinset"
 )
 
@@ -34,60 +33,65 @@ type outside struct {
 	now     time.Time
 	held    []heldSet
 	serving pinset.Pin // what the server has loaded
+
+	other        string // a second host, which follows when it likes
+	otherServing pinset.Pin
 }
 
 // modelled is a configuration whose states are explored.
 type modelled struct {
 	name     string
-	channels []config.Channel
-	keys     int // how many may come to be
-	limit    int // of states; 0 if all are to be seen
+	channels []Channel
+	keys     int    // how many may come to be
+	limit    int    // of states; 0 if all are to be seen
+	other    string // ID of a second host, if there is one
 }
 
 func days(n int) pinset.Lifetime { return pinset.Lifetime{Duration: time.Duration(n) * day} }
 
-func fileHook(path string) []config.Hook { return []config.Hook{{File: path}} }
-
 var (
-	twoLifetimes = []config.Channel{
-		{Name: "app", Format: "json", Lifetime: days(3), Publish: fileHook("/a")},
-		{Name: "web", Format: "json", Lifetime: days(1), Publish: fileHook("/b")},
+	twoLifetimes = []Channel{
+		{Name: "app", Lifetime: days(3), Hooks: []string{"a"}},
+		{Name: "web", Lifetime: days(1), Hooks: []string{"b"}},
 	}
-	readAndManual = []config.Channel{
-		{Name: "app", Format: "json", Lifetime: days(2), Publish: fileHook("/a"), ReadBack: &config.ReadBack{File: "/a"}},
-		{Name: "ios", Format: "json", Lifetime: pinset.Lifetime{Forever: true}, Manual: true, Publish: fileHook("/b")},
+	readAndManual = []Channel{
+		{Name: "app", Lifetime: days(2), Hooks: []string{"a"}, ReadBack: true},
+		{Name: "ios", Lifetime: pinset.Lifetime{Forever: true}, Manual: true, Hooks: []string{"b"}},
 	}
 	models = []modelled{
-		{"two channels with different lifetimes", twoLifetimes, 3, 0},
-		{"a channel that is read back, and one that a person confirms and retires", readAndManual, 3, 0},
-		{"a fourth key", twoLifetimes, 4, 400_000},
+		{"two channels with different lifetimes", twoLifetimes, 3, 0, ""},
+		{"a channel that is read back, and one that a person confirms and retires", readAndManual, 3, 0, ""},
+		{"a fourth key", twoLifetimes, 4, 400_000, ""},
+		{"a second host that is slow", twoLifetimes[:1], 3, 0, "slow"},
 	}
 )
 
 func newOutside(m modelled) *outside {
 	in := settled()
-	in.Config.Check = nil
-	in.Config.KeepOldPin = 2 * day
-	in.Config.Channels = m.channels
+	in.Goal.Check = nil
+	in.Goal.KeepOldPin = 2 * day
+	in.Goal.Channels = m.channels
 	in.State.Certificate.NotAfter = t0.AddDate(50, 0, 0) // renewals are not the subject
-	in.State.Certificate.Domains = in.Config.Domains
 	in.State.Issued = []Issued{{Version: 1, Pin: testPin(1), Serial: "5e", NotAfter: in.State.Certificate.NotAfter}}
 	in.State.Window.Asked, in.State.Window.AskAgain = t0.AddDate(-50, 0, 0), t0.AddDate(50, 0, 0)
 	in.State.Channels, in.Ledger = nil, pinset.Ledger{}
-	in.State.Ledger = in.Ledger.Head()
 	in.Now = t0
-	return &outside{in: in, now: t0, serving: testPin(1)}
+	o := &outside{in: in, now: t0, serving: testPin(1)}
+	if m.other != "" {
+		o.other, o.otherServing = m.other, testPin(1)
+		o.in.State.Hosts[m.other] = o.in.State.Hosts[in.Host]
+	}
+	return o
 }
 
 func (o *outside) clone() *outside {
 	c := *o
-	c.in.State = o.in.State.clone()
-	c.held = slices.Clone(o.held)
+	c.held = slices.Clone(o.held) // the rest is values, or never changed
 	return &c
 }
 
-func (o *outside) channel(name string) config.Channel {
-	ch, _ := o.in.Config.Channel(name) // those that occur are configured
+func (o *outside) channel(name string) Channel {
+	ch, _ := o.in.Goal.Channel(name) // those that occur are configured
 	return ch
 }
 
@@ -111,14 +115,12 @@ func (o *outside) passDay() {
 // setClock sets keepkey's clock off by some days.
 func (o *outside) setClock(off int) { o.in.Now = o.now.Add(time.Duration(off) * day) }
 
-func (o *outside) record(t *testing.T, e pinset.Entry) {
-	e.At = o.in.Now
-	next, _, err := o.in.Ledger.Append(e)
-	if err != nil {
-		t.Fatal(err)
+// follow goes on from what After makes of a result, as package apply does.
+func (o *outside) follow(t *testing.T, a Action, r Result) {
+	r.At = o.in.Now
+	if err := o.in.Follow(a, r); err != nil {
+		t.Fatalf("%s: %v", a.Kind, err)
 	}
-	o.in.Ledger = next
-	o.in.State.Ledger = next.Head()
 }
 
 // out says that a version is surely out on a channel: clients that hold an older one
@@ -131,44 +133,39 @@ func (o *outside) out(channel string, version int) {
 	}
 }
 
-// do carries an action out as package apply does. With fail, it fails where that
-// leaves something behind: a publication that clients may have got.
+// do carries an action out in this world. With fail, it fails where that leaves
+// something behind: a publication that clients may have got.
 func (o *outside) do(t *testing.T, a Action, fail bool) {
-	s := o.in.State
 	switch a.Kind {
-	case GenerateKey:
-		s.Keys = append(s.Keys, Key{Pin: testPin(byte(len(s.Keys) + 1)), Type: pinset.EC256, Role: a.Role})
 	case Publish:
 		o.publish(t, a, fail)
+	case GenerateKey:
+		o.follow(t, a, Result{Pin: testPin(byte(len(o.in.State.Keys) + 1))})
 	case ReadBack:
 		if CheckClock(o.in, o.skew(), true) != nil {
 			return
 		}
-		o.record(t, pinset.Entry{Kind: pinset.Confirm, Channel: a.Channel, Version: a.PinSet.Version, By: pinset.ByKeepkey})
+		o.follow(t, a, Result{})
 		o.out(a.Channel, a.PinSet.Version)
-	case Switch:
-		if CheckSwitch(o.in, s.Rollover.To, o.skew()) == nil {
-			o.switchKey()
+	case SwitchKey:
+		if CheckSwitch(o.in, o.in.State.Rollover.To, o.skew()) == nil {
+			o.switchKey(t)
 		}
 	case Install:
+		o.follow(t, a, Result{})
 		o.in.Disk.Live = a.Version
 	case Deploy:
-		s.Certificate.Deployed = append(s.Certificate.Deployed, a.Target)
-		o.serving = s.Certificate.Pin
-	case RetireOld:
-		s.Rollover = nil
-	case Abandon:
-		o.record(t, pinset.Entry{Kind: pinset.Abandon, Channel: a.Channel, Version: a.Version, By: pinset.ByPerson})
-	case Revoke:
-		s.MarkRevoked(a.Target, o.in.Now)
+		o.follow(t, a, Result{})
+		o.serving = o.in.State.Certificate.Pin
+	case RetirePin, Abandon, Revoke:
+		o.follow(t, a, Result{})
 	default:
 		t.Fatalf("%s was not to be expected", a.Kind)
 	}
 }
 
 func (o *outside) publish(t *testing.T, a Action, fail bool) {
-	s, ch := o.in.State, o.channel(a.Channel)
-	for _, k := range s.Keys {
+	for _, k := range o.in.State.Keys {
 		if k.Role == Compromised && slices.Contains(a.PinSet.Pins, k.Pin) {
 			t.Fatalf("the compromised key %s is published in version %d", k.Pin, a.PinSet.Version)
 		}
@@ -176,66 +173,71 @@ func (o *outside) publish(t *testing.T, a Action, fail bool) {
 	if CheckClock(o.in, o.skew(), true) != nil {
 		return
 	}
-	if newest, _ := o.in.Ledger.Channel(ch.Name); newest.Version != a.PinSet.Version {
-		o.record(t, pinset.Entry{Kind: pinset.Intent, Channel: ch.Name, Version: a.PinSet.Version, Pins: a.PinSet.Pins, Lifetime: &ch.Lifetime})
+	ch := o.channel(a.Channel)
+	o.follow(t, a, Result{Began: true})
+	if !a.Intended {
 		o.held = append(o.held, heldSet{ch.Name, a.PinSet.Version, a.PinSet.Pins, -1})
 	}
 	if fail {
 		return
 	}
-	if s.Channels == nil {
-		s.Channels = make(map[string]Publication)
-	}
-	s.Channels[ch.Name] = Publication{Version: a.PinSet.Version, Done: []string{HookID(ch.Publish[0])}}
-	if !ch.Manual && ch.ReadBack == nil {
-		o.record(t, pinset.Entry{Kind: pinset.Confirm, Channel: ch.Name, Version: a.PinSet.Version, By: pinset.ByKeepkey})
+	o.follow(t, a, Result{Hook: ch.Hooks[0]})
+	o.follow(t, a, Result{})
+	if !ch.Manual && !ch.ReadBack {
 		o.out(ch.Name, a.PinSet.Version)
 	}
 }
 
-func (o *outside) switchKey() {
-	s := o.in.State
-	next := *s.Certificate
-	next.Version, next.Pin, next.Deployed = next.Version+1, s.Rollover.To, nil
+func (o *outside) switchKey(t *testing.T) {
+	next := *o.in.State.Certificate
+	next.Version, next.Pin = next.Version+1, o.in.State.Rollover.To
 	next.Serial = strconv.Itoa(next.Version)
-	s.Accept(Switch, next, o.in.Now)
-	s.Window = &Window{Serial: next.Serial, Asked: t0.AddDate(-50, 0, 0), AskAgain: t0.AddDate(50, 0, 0)}
+	o.follow(t, Action{Kind: SwitchKey}, Result{Certificate: &next})
+	o.in.State.Window = &Window{Serial: next.Serial, Asked: t0.AddDate(-50, 0, 0), AskAgain: t0.AddDate(50, 0, 0)}
+}
+
+// otherFollows is what the second host does some time: it installs what is newest, and
+// its server loads that.
+func (o *outside) otherFollows(t *testing.T) {
+	c := o.in.State.Certificate
+	o.follow(t, Action{Kind: Install, Version: c.Version, Host: o.other}, Result{})
+	for _, h := range o.in.Goal.Deploy {
+		o.follow(t, Action{Kind: Deploy, Version: c.Version, Target: h, Host: o.other}, Result{})
+	}
+	o.otherServing = c.Pin
 }
 
 // ops are what a person, the clock and the world may do, by name.
 func (o *outside) ops(t *testing.T, keys int) map[string]func(*outside) {
 	s := o.in.State
 	ops := map[string]func(*outside){"a day passes": (*outside).passDay}
-	ask := func(name string, f func(s *State, now time.Time) error) {
-		ops[name] = func(o *outside) {
-			if err := f(o.in.State, o.in.Now); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
+	ask := func(name string, a Action) { ops[name] = func(o *outside) { o.follow(t, a, Result{}) } }
 	for name, off := range map[string]int{"the clock is right": 0, "the clock is ahead": 2, "the clock is behind": -2} {
 		if o.skew() != time.Duration(-off)*day {
 			ops[name] = func(o *outside) { o.setClock(off) }
 		}
 	}
 	if s.Rollover == nil && len(s.Keys) < keys && len(s.Backups()) > 0 {
-		ask("rotate", (*State).AskRollover)
+		ask("rotate", Action{Kind: BeginRollover})
 	}
 	if r := s.Rollover; r != nil && (!r.Compromised || r.Switched.IsZero()) {
-		ask("undo", (*State).AskUndo)
+		ask("undo", Action{Kind: Undo})
 	}
 	if r := s.Rollover; (r == nil || !r.Compromised || !r.Switched.IsZero()) && len(s.Keys) < keys && len(s.Backups()) > 0 {
 		if to := Successor(o.in); Gate(o.in, to).Open {
-			ask("compromised", func(s *State, now time.Time) error { return s.AskCompromised(to, false, now) })
+			ask("compromised", Action{Kind: DeclareCompromise, Pin: to})
 		} else {
-			ask("compromised, at a price", func(s *State, now time.Time) error { return s.AskCompromised(to, true, now) })
+			ask("compromised, at a price", Action{Kind: DeclareCompromise, Pin: to, Accept: true})
 		}
 	}
-	for _, ch := range o.in.Config.Channels {
+	if o.other != "" && s.Hosts[o.other].Installed != s.Certificate.Version {
+		ops["the other host follows"] = func(o *outside) { o.otherFollows(t) }
+	}
+	for _, ch := range o.in.Goal.Channels {
 		newest, _ := o.in.Ledger.Channel(ch.Name)
 		if ch.Manual && newest.Version > 0 && newest.Confirmed.IsZero() && CheckClock(o.in, o.skew(), true) == nil {
 			ops["confirm "+ch.Name] = func(o *outside) {
-				o.record(t, pinset.Entry{Kind: pinset.Confirm, Channel: ch.Name, Version: newest.Version, By: pinset.ByPerson})
+				o.follow(t, Action{Kind: Confirm, Channel: ch.Name, Version: newest.Version}, Result{})
 				o.out(ch.Name, newest.Version)
 			}
 		}
@@ -244,7 +246,7 @@ func (o *outside) ops(t *testing.T, keys int) map[string]func(*outside) {
 			if h.channel == ch.Name && ch.Lifetime.Forever && h.age >= 0 {
 				ops[fmt.Sprintf("retire %s %d", ch.Name, h.version)] = func(o *outside) {
 					o.held = slices.DeleteFunc(o.held, func(other heldSet) bool { return other.channel == h.channel && other.version == h.version })
-					o.record(t, pinset.Entry{Kind: pinset.Retire, Channel: ch.Name, Version: h.version, By: pinset.ByPerson})
+					o.follow(t, Action{Kind: Retire, Channel: ch.Name, Version: h.version}, Result{})
 				}
 				break
 			}
@@ -262,7 +264,7 @@ func (o *outside) lockedOut() (heldSet, bool) {
 	}
 	var published []pinset.Published
 	for _, h := range o.held {
-		if slices.Contains(h.pins, o.serving) && slices.Contains(h.pins, live) {
+		if slices.Contains(h.pins, o.serving) && slices.Contains(h.pins, live) && (o.other == "" || slices.Contains(h.pins, o.otherServing)) {
 			continue
 		}
 		if published == nil {
@@ -301,14 +303,14 @@ func (o *outside) fingerprint() uint64 {
 			b = append(b, p[0])
 		}
 	}
-	lifetimes := Lifetimes(o.in.Config)
+	lifetimes := o.in.Goal.Lifetimes()
 	for _, p := range o.in.Ledger.Published() {
 		newest, _ := o.in.Ledger.Channel(p.Channel)
 		if p.Version != newest.Version && !p.Enforced(lifetimes[p.Channel], o.in.Now.Add(-4*day)) && !p.Enforced(lifetimes[p.Channel], o.in.Now) {
 			continue
 		}
 		b = append(b, '|', p.Channel[0], flag(p.Version == newest.Version), flag(p.Confirmed.IsZero()), flag(p.Retired), flag(p.Abandoned), since(p.Superseded),
-			byte(newest.Version-s.Channels[p.Channel].Version))
+			byte(newest.Version-s.Channels[p.Channel].Version), byte(len(s.Channels[p.Channel].Done)))
 		for _, pin := range p.Pins {
 			b = append(b, pin[0])
 		}
@@ -319,7 +321,10 @@ func (o *outside) fingerprint() uint64 {
 	for _, c := range s.Issued {
 		b = append(b, flag(c.Revoked.IsZero()), c.Pin[0])
 	}
-	b = append(b, '|', s.Certificate.Pin[0], flag(o.in.Disk.Live == s.Certificate.Version), byte(len(s.Certificate.Deployed)), o.serving[0])
+	b = append(b, '|', s.Certificate.Pin[0], flag(o.in.Disk.Live == s.Certificate.Version), byte(len(s.Hosts[o.in.Host].Deployed)), o.serving[0])
+	if o.other != "" {
+		b = append(b, o.otherServing[0], flag(s.Hosts[o.other].Installed == s.Certificate.Version))
+	}
 	return maphash.Bytes(fingerprintSeed, b)
 }
 
@@ -389,7 +394,7 @@ func explore(t *testing.T, m modelled, blind bool, visit func(*node) bool) (stat
 			}
 		}
 		if r := n.o.in.State.Rollover; blind && r != nil && r.Switched.IsZero() {
-			step("blind switch", (*outside).switchKey)
+			step("blind switch", func(o *outside) { o.switchKey(t) })
 		}
 		n.o = nil // its successors keep only how they came to be
 	}
@@ -399,7 +404,7 @@ func explore(t *testing.T, m modelled, blind bool, visit func(*node) bool) (stat
 func TestNoRolloverEverLocksAClientOut(t *testing.T) {
 	t.Parallel()
 	for _, m := range models {
-		if raceDetector {
+		if raceDetector || testing.Short() {
 			m.limit = 10_000
 		}
 		if n, err := strconv.Atoi(os.Getenv("KEEPKEY_TEST_STATES")); err == nil {
@@ -421,22 +426,18 @@ func (m modelled) search(t *testing.T) {
 			t.Errorf("after %s\nclients of %s with version %d (%v) are locked out of %s or %s", n.path(), h.channel, h.version, h.pins, n.o.serving, n.o.in.State.Certificate.Pin)
 			return false
 		}
-		if err := n.o.in.State.check("api"); err != nil {
-			t.Errorf("after %s\nthe state would not be read again: %v", n.path(), err)
-			return false
-		}
 		return true
 	})
 	t.Logf("%d states (all: %v) in %s", states, all, time.Since(began).Round(time.Second))
-	if raceDetector || t.Failed() {
+	if raceDetector || testing.Short() || t.Failed() {
 		return
 	}
 	if m.limit == 0 && !all {
 		t.Errorf("the states do not come to an end: something grows that should not")
 	}
-	must := []string{"rotate", "undo", "compromised", "switch key ", "deploy ", "retire the old pin ", "revoke ", "failed publish app", "the clock is ahead"}
+	must := []string{"rotate", "undo", "compromised", "switch-key ", "deploy ", "retire-pin ", "revoke ", "failed publish app", "the clock is ahead"}
 	if m.keys > 3 {
-		must = append(must, "compromised, at a price", "give clients up app")
+		must = append(must, "compromised, at a price", "abandon app")
 	}
 	for _, by := range must {
 		if seen[by] == 0 {

@@ -1,0 +1,143 @@
+package plan
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"keepkey/pinset"
+)
+
+// Kind is what an action does. The tokens are stable: scripts match them.
+type Kind string
+
+// The actions that [Next] plans.
+const (
+	BeginLineage  Kind = "begin-lineage"
+	GenerateKey   Kind = "generate-key"
+	Publish       Kind = "publish"
+	ReadBack      Kind = "read-back"
+	Install       Kind = "install"
+	Deploy        Kind = "deploy"
+	Check         Kind = "check"
+	AskWindow     Kind = "ask-window"
+	Obtain        Kind = "obtain"
+	SwitchKey     Kind = "switch-key"
+	RetirePin     Kind = "retire-pin"
+	Abandon       Kind = "abandon"
+	Revoke        Kind = "revoke"
+	BeginRollover Kind = "begin-rollover"
+	Prune         Kind = "prune"
+)
+
+// The actions that only a person asks for.
+const (
+	Undo              Kind = "undo"
+	DeclareCompromise Kind = "declare-compromise"
+	Confirm           Kind = "confirm"
+	Retire            Kind = "retire"
+	ForgetHost        Kind = "forget-host"
+)
+
+// Action is one step: towards what the configuration asks for, or one that a
+// person asked for.
+type Action struct {
+	Kind Kind
+	At   time.Time // the earliest time; not after now means now
+	Why  Why
+
+	Role    Role           // generate-key
+	KeyType pinset.KeyType // generate-key
+	// Pin is the key that takes over: begin-rollover, declare-compromise.
+	Pin     pinset.Pin
+	Channel string     // publish, read-back, abandon, confirm, retire
+	PinSet  pinset.Set // publish, read-back
+	// Version is the certificate's with install, deploy, check, revoke and prune, and
+	// the pin set's with abandon, confirm and retire.
+	Version int
+	// Target is the lineage's name with begin-lineage, a hook's ID with deploy, an
+	// address with check, a serial with revoke.
+	Target string
+	Host   string // install, deploy, check, prune, forget-host
+
+	Early  bool // obtain: see [Certificate.Early]
+	Accept bool // declare-compromise: clients may be locked out
+
+	// Of a publication: whether its intent is in the ledger already, whether keepkey
+	// itself confirms it once all hooks succeeded, and what an intent puts on record.
+	Intended, Confirms bool
+	Lifetime           pinset.Lifetime
+	Expires            time.Time // zero: it does not
+}
+
+// ID identifies the action within a run.
+func (a Action) ID() string {
+	version := ""
+	if a.Kind == Abandon || a.Kind == Prune {
+		version = strconv.Itoa(a.Version)
+	}
+	return strings.Join([]string{string(a.Kind), string(a.Role), a.Channel, a.Target, version}, "\x00")
+}
+
+// purpose is what failures of the action are counted under. Each purpose has its own
+// back-off, so that none starves another.
+func (a Action) purpose() string {
+	var b strings.Builder
+	b.WriteString(string(a.Kind))
+	for _, s := range []string{string(a.Role), a.Channel, a.Target} {
+		if s != "" {
+			b.WriteString(" " + s)
+		}
+	}
+	return b.String()
+}
+
+// WhyCode is the reason for an action. The tokens are stable: scripts match them.
+type WhyCode string
+
+// The reasons there are.
+const (
+	WhyNewLineage         WhyCode = "new-lineage"
+	WhyNoActiveKey        WhyCode = "no-active-key"
+	WhyTooFewBackups      WhyCode = "too-few-backups" // Have, Want
+	WhyNeverPublished     WhyCode = "never-published"
+	WhyOutdatedPinSet     WhyCode = "outdated-pin-set" // Have: the version that is out
+	WhyHookAdded          WhyCode = "hook-added"
+	WhyUnfinished         WhyCode = "publication-unfinished" // Have: the version
+	WhyNotReadBack        WhyCode = "not-read-back"
+	WhyNothingInstalled   WhyCode = "nothing-installed"
+	WhyNewerCertificate   WhyCode = "newer-certificate"
+	WhyNotDeployed        WhyCode = "not-deployed"
+	WhyNotChecked         WhyCode = "not-checked"
+	WhyWindowUnknown      WhyCode = "window-unknown"
+	WhyForced             WhyCode = "forced"
+	WhyFirstCertificate   WhyCode = "first-certificate"
+	WhyOrderPending       WhyCode = "order-pending"
+	WhyStoredUnusable     WhyCode = "stored-unusable" // Err
+	WhyOtherNames         WhyCode = "other-names"
+	WhyOtherCA            WhyCode = "other-ca"
+	WhyThirdLeft          WhyCode = "third-left" // Expires
+	WhyHalfLeft           WhyCode = "half-left"  // Expires
+	WhyWindow             WhyCode = "ca-window"  // Start, End
+	WhyWindowAgain        WhyCode = "ca-window-again"
+	WhyRetry              WhyCode = "retry"          // Have: the attempts that failed
+	WhyRolloverAsked      WhyCode = "rollover-asked" // Asked; Gate where it is closed
+	WhySchedule           WhyCode = "schedule"       // Every
+	WhyCompromiseDeclared WhyCode = "compromise-declared"
+	WhyKeyCompromised     WhyCode = "key-compromised"
+	WhyUndoPossible       WhyCode = "undo-possible" // until then
+	WhyBreakageAccepted   WhyCode = "breakage-accepted"
+	WhyOldCertificate     WhyCode = "old-certificate"
+)
+
+// Why is a reason with what it is about.
+type Why struct {
+	Code       WhyCode
+	Have, Want int
+	Asked      time.Time // by a person or the schedule
+	Expires    time.Time
+	Start, End time.Time
+	Every      time.Duration
+	Err        error
+	Gate       pinset.Verdict
+}

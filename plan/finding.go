@@ -1,0 +1,80 @@
+package plan
+
+import (
+	"time"
+
+	"keepkey/pinset"
+)
+
+// Code names a kind of finding. The tokens are stable: monitors and scripts match
+// them.
+type Code string
+
+// What can be wrong.
+const (
+	StateMissing       Code = "state-missing"       // keys or certificates are there, and no state
+	KeysElsewhere      Code = "keys-elsewhere"      // clients may know other keys: Signs
+	StateOutdated      Code = "state-outdated"      // from an old backup: Signs
+	LiveForeign        Code = "live-foreign"        // live/ is not what keepkey made: Err
+	KeyMissing         Code = "key-missing"         // the active key is unusable: Pin, Err
+	BackupMissing      Code = "backup-missing"      // a backup key is unusable: Pin, Err
+	LedgerDamaged      Code = "ledger-damaged"      // Err
+	ChannelRemoved     Code = "channel-removed"     // Channel, Version
+	PublicationFailing Code = "publication-failing" // Channel, Version, Failure
+	PublicationUnseen  Code = "publication-unseen"  // Channel, Version, Failure
+	DeployFailing      Code = "deploy-failing"      // Target, Failure
+	InstallFailing     Code = "install-failing"     // Failure
+	ServedKeyWrong     Code = "served-key-wrong"    // Target, Failure
+	IssuanceFailing    Code = "issuance-failing"    // Failure
+	SwitchFailing      Code = "switch-failing"      // Failure
+	RevocationFailing  Code = "revocation-failing"  // Target: the serial; Failure
+	ActionFailing      Code = "action-failing"      // any other: Action, Failure
+	CAUnreachable      Code = "ca-unreachable"      // Failure
+	CAPaused           Code = "ca-paused"           // it asked to be left alone: Failure
+	ClockWrong         Code = "clock-wrong"         // Failure, or Time: what is on record
+	CertificateExpired Code = "certificate-expired" // Version, Time
+	GateClosed         Code = "gate-closed"         // Gate
+)
+
+// What is only worth knowing.
+const (
+	KeyTypeDiffers     Code = "key-type-differs"    // Pin, KeyType: the backup key's
+	RolloverWaits      Code = "rollover-waits"      // for Waits
+	OldPinKept         Code = "old-pin-kept"        // until Hosts serve the new key
+	CompromisedPinKept Code = "compromised-pinned"  // until Hosts serve the new key
+	SuccessorMissing   Code = "successor-missing"   // the key that should take over: Pin
+	BackupsAwaited     Code = "backups-awaited"     // before a compromised key is replaced
+	PublicationAwaited Code = "publication-awaited" // Channel, Version
+	LedgerAwaited      Code = "ledger-awaited"      // the ledger is not whole
+)
+
+// Finding is something that a person should know. It is data: package status puts it
+// into words.
+type Finding struct {
+	Code Code
+	// Blocks says that nothing is done for the lineage until it is mended.
+	Blocks bool
+
+	Pin         pinset.Pin
+	KeyType     pinset.KeyType
+	Channel     string
+	Version     int
+	Target      string
+	Action      Kind
+	Hosts       []string
+	Signs       []string
+	Err         error
+	Failure     *Failure
+	Time        time.Time
+	Gate        pinset.Verdict
+	Compromised bool // the rollover in question is of a compromised key
+	// CanRotate says that a backup key is there that could take over.
+	CanRotate bool
+	Expires   time.Time // of the certificate that stays in use meanwhile
+}
+
+// failing are the findings for actions that keep failing.
+var failing = map[Kind]Code{
+	Publish: PublicationFailing, ReadBack: PublicationUnseen, Deploy: DeployFailing, Install: InstallFailing,
+	Check: ServedKeyWrong, Obtain: IssuanceFailing, SwitchKey: SwitchFailing, Revoke: RevocationFailing,
+}

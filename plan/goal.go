@@ -1,0 +1,67 @@
+package plan
+
+import (
+	"slices"
+	"time"
+
+	"keepkey/pinset"
+)
+
+// Goal is what the configuration asks for one lineage, in plain values: all that
+// the planner needs of it. Hooks are told apart by their IDs alone.
+type Goal struct {
+	Name     string
+	Domains  []string
+	CA       string // URL of the ACME directory
+	KeyType  pinset.KeyType
+	Backups  int // number of backup keys, at least 1
+	Channels []Channel
+	Deploy   []string // IDs of the deploy hooks
+	Check    []string // addresses (host:port) at which the served key is looked at
+	// KeepOldPin is how long after a rollover the old key's pin stays in the pin
+	// set. Until then it can be undone.
+	KeepOldPin time.Duration
+	// RolloverEvery is the time after which a rollover begins by itself; 0 for never.
+	RolloverEvery time.Duration
+}
+
+// Channel is one way in which pin sets reach clients.
+type Channel struct {
+	Name     string
+	Lifetime pinset.Lifetime
+	// Expires is how long after it is first handed out a pin set's own document ends
+	// by itself; 0 where the documents carry no expiry.
+	Expires  time.Duration
+	Manual   bool     // a pin set is out only when a person says so
+	ReadBack bool     // it is out only once it was read back
+	Hooks    []string // IDs of the publish hooks
+}
+
+// Channel returns the channel of that name, if it is configured.
+func (g Goal) Channel(name string) (Channel, bool) {
+	i := slices.IndexFunc(g.Channels, func(ch Channel) bool { return ch.Name == name })
+	if i < 0 {
+		return Channel{}, false
+	}
+	return g.Channels[i], true
+}
+
+// Lifetimes returns the channels' lifetimes as configured, as the gate wants them.
+func (g Goal) Lifetimes() map[string]pinset.Lifetime {
+	lifetimes := make(map[string]pinset.Lifetime, len(g.Channels))
+	for _, ch := range g.Channels {
+		lifetimes[ch.Name] = ch.Lifetime
+	}
+	return lifetimes
+}
+
+// Outstanding returns the hooks that are not among those that are done.
+func Outstanding(hooks, done []string) []string {
+	var out []string
+	for _, h := range hooks {
+		if !slices.Contains(done, h) {
+			out = append(out, h)
+		}
+	}
+	return out
+}

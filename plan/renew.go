@@ -1,0 +1,118 @@
+package plan
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"math/bits"
+	"slices"
+	"time"
+)
+
+// obtain returns the next certificate for the active key, with the time at which it
+// is due.
+func obtain(in Input) Action {
+	a := Action{Kind: Obtain}
+	a.At, a.Why, a.Early = renewal(in)
+	if in.Force && !in.Tried[a.ID()] {
+		return Action{Kind: Obtain, At: in.Now, Why: Why{Code: WhyForced}}
+	}
+	if f, fails := in.failure(a); fails && !a.At.After(in.Now) && f.Next.After(in.Now) {
+		a.At, a.Why = f.Next, Why{Code: WhyRetry, Have: f.Count}
+	}
+	return a
+}
+
+// renewal is the time at which the certificate should be replaced, leaving
+// failures aside.
+func renewal(in Input) (at time.Time, why Why, early bool) {
+	c := in.State.Certificate
+	order, ordered := in.State.Order(in.State.Active().Pin)
+	switch {
+	case c == nil && ordered:
+		return in.Now, Why{Code: WhyOrderPending}, false
+	case c == nil:
+		return in.Now, Why{Code: WhyFirstCertificate}, false
+	case in.Disk.StoredProblem != nil:
+		return in.Now, Why{Code: WhyStoredUnusable, Err: in.Disk.StoredProblem}, false
+	case !SameNames(c.Domains, in.Goal.Domains):
+		return in.Now, Why{Code: WhyOtherNames}, false
+	case c.Directory != in.Goal.CA:
+		return in.Now, Why{Code: WhyOtherCA}, false
+	case ordered:
+		return in.Now, Why{Code: WhyOrderPending}, order.Early
+	}
+	at, why = ByLifetime(c.NotBefore, c.NotAfter), Why{Code: WhyThirdLeft, Expires: c.NotAfter}
+	if shortLived(c.NotBefore, c.NotAfter) {
+		why.Code = WhyHalfLeft
+	}
+	w := in.State.Window
+	if w == nil || w.Serial != c.Serial || !w.sane(c) {
+		return at, why, false
+	}
+	selected := w.selected()
+	// However late the CA's window is, some time is left for a second attempt.
+	if latest := c.NotAfter.Add(-c.NotAfter.Sub(c.NotBefore) / 6); selected.After(latest) {
+		selected = latest
+	}
+	early = selected.Before(at)
+	// A CA whose window is always "now" must not make us order again and again.
+	if c.Early && early && in.Now.Before(c.Obtained.Add(earlyPause)) {
+		if pause := c.Obtained.Add(earlyPause); pause.Before(at) {
+			return pause, Why{Code: WhyWindowAgain}, true
+		}
+		return at, why, false
+	}
+	return selected, Why{Code: WhyWindow, Start: w.Start, End: w.End}, early
+}
+
+// earlyPause is the least time between two certificates that a CA's renewal
+// window asks for before their time.
+const earlyPause = 24 * time.Hour
+
+// ByLifetime returns when a certificate is due without a CA's advice: when a third
+// of its lifetime is left, or a half for lifetimes under ten days.
+func ByLifetime(notBefore, notAfter time.Time) time.Time {
+	left := notAfter.Sub(notBefore) / 3
+	if shortLived(notBefore, notAfter) {
+		left = notAfter.Sub(notBefore) / 2
+	}
+	return notAfter.Add(-left)
+}
+
+func shortLived(notBefore, notAfter time.Time) bool { return notAfter.Sub(notBefore) < 10*24*time.Hour }
+
+// How long to leave a CA alone about its renewal window.
+const (
+	minAskAgain = time.Minute
+	maxAskAgain = 24 * time.Hour
+	askAgain    = 6 * time.Hour // when it does not say, or did not answer
+)
+
+func windowStale(in Input) bool {
+	c, w := in.State.Certificate, in.State.Window
+	if in.Disk.StoredProblem != nil || c.Directory != in.Goal.CA {
+		return false
+	}
+	// The last: the CA is to say again what time it is.
+	return w == nil || w.Serial != c.Serial || !in.Now.Before(w.AskAgain) || in.Now.Before(w.Asked) || wrongClock(in) != nil
+}
+
+// sane says whether a window can be meant for the certificate. CAs have answered
+// with nothing, with the year 1, and with an end before the start.
+func (w *Window) sane(c *Certificate) bool {
+	const past = 366 * 24 * time.Hour
+	return w.Start.Before(w.End) && w.Start.After(c.NotBefore.Add(-past)) && !w.End.After(c.NotAfter)
+}
+
+// selected picks a time in the window, uniform over certificates and always the
+// same for one (RFC 9773 section 4.2).
+func (w *Window) selected() time.Time {
+	sum := sha256.Sum256([]byte(w.Serial))
+	offset, _ := bits.Mul64(binary.BigEndian.Uint64(sum[:]), uint64(w.End.Sub(w.Start)))
+	return w.Start.Add(time.Duration(offset))
+}
+
+// SameNames reports whether two certificates have the same names, in whatever order.
+func SameNames(a, b []string) bool {
+	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
+}
