@@ -34,6 +34,12 @@ const (
 	ClockWrong         Code = "clock-wrong"         // Failure, or Time: what is on record
 	CertificateExpired Code = "certificate-expired" // Version, Time
 	GateClosed         Code = "gate-closed"         // Gate
+	// What no action is to blame for, in one run.
+	StateUnreadable Code = "state-unreadable" // Err
+	StateUnwritten  Code = "state-unwritten"  // Err
+	Interrupted     Code = "interrupted"      // Action
+	Endless         Code = "endless"          // a bug
+	Untidy          Code = "untidy"           // what a killed run left can't be removed: Err
 )
 
 // What is only worth knowing.

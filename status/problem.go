@@ -1,0 +1,308 @@
+package status
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"keepkey/plan"
+)
+
+// Severity says how much a problem matters.
+type Severity string
+
+// The severities.
+const (
+	// Critical: clients are refused now, or will be unless a person acts.
+	Critical Severity = "critical"
+	// Warning: something fails, and no client notices yet.
+	Warning Severity = "warning"
+	// Info is only worth knowing.
+	Info Severity = "info"
+)
+
+// Problem is something that a person should know.
+type Problem struct {
+	Code     plan.Code `json:"code"`
+	Severity Severity  `json:"severity"`
+	Subject  string    `json:"subject"` // what is wrong
+	Safe     string    `json:"safe,omitempty"`
+	Do       []string  `json:"do,omitempty"`
+	// Blocks says that nothing is done for the lineage until it is mended.
+	Blocks bool `json:"blocks"`
+}
+
+// Lines returns the problem as lines for people: what is wrong; what is safe; what to do.
+func (p Problem) Lines() []string {
+	lines := []string{p.Subject}
+	if p.Safe != "" {
+		lines = append(lines, "safe: "+p.Safe)
+	}
+	for _, do := range p.Do {
+		lines = append(lines, "do: "+do)
+	}
+	return lines
+}
+
+// Problems puts findings into words.
+func Problems(name string, findings []plan.Finding) []Problem {
+	problems := []Problem{}
+	for _, f := range findings {
+		problems = append(problems, ProblemOf(name, f))
+	}
+	return problems
+}
+
+// ProblemOf puts a finding of a lineage into words.
+func ProblemOf(name string, f plan.Finding) Problem {
+	p := Problem{Code: f.Code, Severity: Warning, Blocks: f.Blocks}
+	if f.Blocks {
+		p.Severity = Critical
+	}
+	for _, words := range []func(*Problem, string, plan.Finding) bool{lostState, lostKeys, publishing, serving, issuing, waiting, running} {
+		if words(&p, name, f) {
+			return p
+		}
+	}
+	p.Subject = string(f.Code)
+	return p
+}
+
+func (p *Problem) say(safe string, do ...string) bool {
+	p.Safe = safe
+	for _, d := range do {
+		if d != "" {
+			p.Do = append(p.Do, d)
+		}
+	}
+	return true
+}
+
+// What is said in many places.
+const (
+	servedOn  = "the server keeps the certificate and key that it has"
+	renewsOn  = "renewals with the same key go on"
+	triesNext = "every run tries again; to try now: keepkey renew --name "
+)
+
+// lostState words what is wrong with the state as a whole.
+func lostState(p *Problem, name string, f plan.Finding) bool {
+	switch f.Code {
+	case plan.StateMissing:
+		p.Subject = "state.json is missing, but keys or certificates are there"
+		return p.say("no new lineage is begun over them; "+servedOn, "restore state.json from a backup")
+	case plan.KeysElsewhere:
+		p.Subject = "this looks like a first run, but clients may know other keys already: " + strings.Join(f.Signs, "; ")
+		return p.say("nothing was made or published", "if those keys need not go on working, start afresh: keepkey renew --name "+name+" --new-lineage")
+	case plan.StateOutdated:
+		p.Subject = "the state directory is from an old backup: " + strings.Join(f.Signs, "; ")
+		return p.say("nothing is changed; the key that is served now may be one that clients do not accept", "restore the newest backup of the state directory")
+	case plan.StateUnreadable:
+		p.Severity = Critical
+		p.Subject = fmt.Sprintf("the state can't be used: %v", f.Err)
+		var newer *plan.NewerSchemaError
+		if errors.As(f.Err, &newer) {
+			return p.say("nothing was done; " + servedOn)
+		}
+		return p.say("nothing was done; "+servedOn, "restore it from a backup")
+	case plan.StateUnwritten:
+		p.Subject = fmt.Sprintf("this run stopped: the state could not be written: %v", f.Err)
+		return p.say(servedOn, "see that the disk has room and can be written; the next run goes on from here")
+	case plan.LedgerDamaged:
+		p.Subject = fmt.Sprintf("the ledger is damaged: %v", f.Err)
+		return p.say(renewsOn+"; nothing is published and no key is switched until it is whole",
+			"restore it from a backup, then check: keepkey ledger verify --name "+name,
+			"if it is lost for good, begin a new one: keepkey ledger restart --name "+name)
+	case plan.LiveForeign:
+		p.Subject = fmt.Sprint(f.Err)
+		return p.say("it is left alone", "if it is not yours, remove it; the next run makes it anew")
+	}
+	return false
+}
+
+// lostKeys words what is wrong with keys.
+func lostKeys(p *Problem, name string, f plan.Finding) bool {
+	switch f.Code {
+	case plan.KeyMissing:
+		p.Severity = Critical
+		p.Subject = fmt.Sprintf("the active key can't be used: %v", f.Err)
+		do := ""
+		if f.CanRotate {
+			do = "if there is no backup of it, let the backup key take over: keepkey rotate --name " + name
+		}
+		return p.say("no new key takes its place; "+servedOn, "restore the key file from a backup", do)
+	case plan.BackupMissing:
+		p.Subject = fmt.Sprintf("a backup key can't be used: %v", f.Err)
+		return p.say(renewsOn+"; this key can't take over", "restore the key file from a backup")
+	case plan.KeyTypeDiffers:
+		p.Severity = Info
+		p.Subject = fmt.Sprintf("the backup key %s is of type %s, and the configuration asks for another: that is for the backup keys made from now on", f.Pin, f.KeyType)
+		return true
+	}
+	return false
+}
+
+// publishing words what keeps a pin set from its clients.
+func publishing(p *Problem, name string, f plan.Finding) bool {
+	switch f.Code {
+	case plan.PublicationFailing:
+		p.Subject = fmt.Sprintf("version %d of the pin set is not out on channel %s: %s", f.Version, f.Channel, failure(f))
+		return p.say(renewsOn+"; no key is switched until it is out", triesNext+name)
+	case plan.PublicationUnseen:
+		p.Subject = fmt.Sprintf("version %d of the pin set was published on channel %s, but clients do not get it there: %s", f.Version, f.Channel, failure(f))
+		return p.say(renewsOn+"; it is not confirmed, and no key is switched until it is",
+			"see what is there and what the publish hooks did; the next look is at "+Time(f.Failure.Next)+", or now: keepkey renew --name "+name+" --force")
+	case plan.ChannelRemoved:
+		p.Subject = fmt.Sprintf("channel %s is not configured any more, but clients may still be enforcing version %d of its pin set", f.Channel, f.Version)
+		return p.say(renewsOn+", and the gate still counts it", "put the channel back into the configuration",
+			fmt.Sprintf("or, if no client enforces it: keepkey channel retire --name %s --channel %s --version %d", name, f.Channel, f.Version))
+	case plan.ClockWrong:
+		text := fmt.Sprint(f.Err)
+		if f.Failure != nil {
+			text = f.Failure.Error
+		}
+		p.Subject = text
+		return p.say(renewsOn+"; nothing is published or confirmed, and no key is switched, by a wrong clock", "set this machine's clock right")
+	}
+	return false
+}
+
+// serving words what stands between a certificate and its clients.
+func serving(p *Problem, name string, f plan.Finding) bool {
+	switch f.Code {
+	case plan.CertificateExpired:
+		p.Severity = Critical
+		p.Subject = fmt.Sprintf("the certificate that is installed (version %d) expired at %s", f.Version, Time(f.Time))
+		return p.say("the keys and pins are unharmed", "see the other problems; to try now: keepkey renew --name "+name+" --force")
+	case plan.InstallFailing:
+		p.Severity = Critical
+		p.Subject = fmt.Sprintf("certificate version %d can't be installed: %s", f.Version, failure(f))
+		return p.say(servedOn, triesNext+name)
+	case plan.DeployFailing:
+		p.Severity = Critical
+		p.Subject = fmt.Sprintf("certificate version %d is installed, but a deploy hook failed: %s", f.Version, failure(f))
+		return p.say("the server keeps the certificate that it has loaded", triesNext+name)
+	case plan.ServedKeyWrong:
+		p.Severity = Critical
+		p.Subject = "the key served at " + f.Target + " is not the active one: " + failure(f)
+		return p.say("the old key's pin stays in the pin set", "see that the server was reloaded and reads the live directory; "+triesNext+name)
+	case plan.RevocationFailing:
+		p.Subject = fmt.Sprintf("certificate version %d (serial %s), whose key is compromised, is not revoked: %s", f.Version, f.Target, failure(f))
+		return p.say("the compromised key is no longer served or published", triesNext+name)
+	}
+	return false
+}
+
+// issuing words what keeps a certificate from being obtained.
+func issuing(p *Problem, name string, f plan.Finding) bool {
+	if f.Failure == nil {
+		return false
+	}
+	what := "no certificate was obtained"
+	safe := ""
+	if !f.Expires.IsZero() {
+		safe = servedOn + "; it expires at " + Time(f.Expires)
+	}
+	retry := fmt.Sprintf("the next attempt is due at %s, or at once with: keepkey renew --name %s --force", Time(f.Failure.Next), name)
+	switch {
+	case f.Action == plan.SwitchKey && f.Compromised:
+		what = "the compromised key is not replaced yet"
+		safe = ""
+		p.Severity = Critical
+		retry = fmt.Sprintf("the next attempt is due at %s, or at once with: keepkey rotate --compromised --name %s", Time(f.Failure.Next), name)
+	case f.Action == plan.SwitchKey:
+		what = "the key is not switched: no certificate was obtained for the backup key"
+		safe = "the active key stays in use, and is renewed"
+		retry = fmt.Sprintf("the next attempt is due at %s, or at once with: keepkey rotate --name %s", Time(f.Failure.Next), name)
+	}
+	switch f.Code {
+	case plan.IssuanceFailing, plan.SwitchFailing:
+		p.Subject = what + ": " + failure(f)
+		return p.say(safe, retry)
+	case plan.CAUnreachable:
+		p.Subject = what + ": the CA does not answer: " + failure(f)
+		return p.say(safe, retry)
+	case plan.CAPaused:
+		p.Subject = what + ": the CA asks to be left alone: " + failure(f)
+		return p.say(safe, "the next attempt is due at "+Time(f.Failure.Next)+"; asking before makes it longer")
+	case plan.GateClosed:
+		p.Subject = what + ": " + failure(f)
+		return p.say(safe, retry)
+	case plan.ActionFailing:
+		p.Subject = fmt.Sprintf("%s failed: %s", f.Action, failure(f))
+		return p.say(servedOn, triesNext+name)
+	}
+	return false
+}
+
+// waiting words what a rollover waits for.
+func waiting(p *Problem, name string, f plan.Finding) bool {
+	p.Severity = Info
+	hosts := strings.Join(f.Hosts, ", ")
+	switch f.Code {
+	case plan.SuccessorMissing:
+		p.Subject = fmt.Sprintf("the rollover waits: the key that should take over (%s) can't be used", f.Pin)
+	case plan.BackupsAwaited:
+		p.Subject = "the rollover waits until the next backup key is there"
+	case plan.LedgerAwaited:
+		p.Subject = "the rollover waits until the ledger is whole"
+	case plan.PublicationAwaited:
+		p.Subject = fmt.Sprintf("the rollover waits until version %d of the pin set is out on channel %s", f.Version, f.Channel)
+	case plan.RolloverWaits:
+		g := GateOf(name, f.Gate)
+		p.Subject = "the rollover waits for the gate, which is " + g.Text
+		p.Do = g.Do
+		if f.Compromised {
+			p.Do = append(p.Do, "to lock these clients out all the same: keepkey rotate --compromised --accept-breakage --name "+name)
+		}
+	case plan.OldPinKept:
+		p.Subject = "the old key's pin stays in the pin set until the new key is deployed and seen to be served by: " + hosts
+	case plan.CompromisedPinKept:
+		p.Subject = "the compromised key's pin leaves the pin set once the new key is deployed by: " + hosts
+	case plan.GateClosed:
+		p.Severity = Warning
+		g := GateOf(name, f.Gate)
+		p.Subject = "the key is not switched, since the gate is " + g.Text
+		p.Safe = "nothing was changed; the active key stays in use"
+		p.Do = g.Do
+		if f.Compromised {
+			p.Severity = Critical
+			p.Subject = "the key is not switched, since clients would be locked out: the gate is " + g.Text
+			p.Safe = "nothing was changed; the compromised key is still served"
+			p.Do = append(p.Do, "to switch all the same, add --accept-breakage")
+			return true
+		}
+		p.Do = append(p.Do, "to have it happen by itself when the gate opens, add --when-open")
+	default:
+		p.Severity = Warning
+		return false
+	}
+	return true
+}
+
+// running words what happened to a run.
+func running(p *Problem, name string, f plan.Finding) bool {
+	switch f.Code {
+	case plan.Interrupted:
+		p.Subject = fmt.Sprintf("interrupted during: %s", f.Action)
+		return p.say("what was done is on record", "the next run goes on from here: keepkey renew --name "+name)
+	case plan.Untidy:
+		p.Subject = fmt.Sprintf("what a killed run left can't be removed: %v", f.Err)
+		return p.say("it does no harm")
+	case plan.Endless:
+		p.Subject = "gave up after many steps without an end; this is a bug in keepkey"
+		return p.say(servedOn)
+	}
+	return false
+}
+
+// failure tells how often something failed, and how at last.
+func failure(f plan.Finding) string {
+	if f.Failure == nil {
+		return "unknown"
+	}
+	if f.Failure.Count < 2 {
+		return f.Failure.Error
+	}
+	return fmt.Sprintf("%s (attempt %d since %s, the last at %s)", f.Failure.Error, f.Failure.Count, Time(f.Failure.First), Time(f.Failure.Last))
+}

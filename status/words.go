@@ -1,0 +1,198 @@
+package status
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"keepkey/pinset"
+	"keepkey/plan"
+)
+
+// Time writes a time for people, always in UTC.
+func Time(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
+
+// Left says how long is left until a time, in the unit that people count in.
+func Left(d time.Duration) string {
+	switch {
+	case d < 0:
+		return "expired"
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d hours left", int(d.Hours()))
+	}
+	return fmt.Sprintf("%d days left", int(d.Hours()/24))
+}
+
+// span writes a duration in whole days, hours or minutes.
+func span(d time.Duration) string {
+	switch d = d.Round(time.Minute); {
+	case d >= 24*time.Hour && d%(24*time.Hour) == 0:
+		return fmt.Sprintf("%dd", d/(24*time.Hour))
+	case d >= time.Hour && d%time.Hour == 0:
+		return fmt.Sprintf("%dh", d/time.Hour)
+	case d >= time.Hour:
+		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
+	}
+	return fmt.Sprintf("%dm", d/time.Minute)
+}
+
+// Describe names an action with what it acts on.
+func Describe(a plan.Action) string {
+	switch a.Kind {
+	case plan.BeginLineage:
+		return "begin the lineage"
+	case plan.GenerateKey:
+		return fmt.Sprintf("generate the %s key", a.Role)
+	case plan.Publish:
+		return fmt.Sprintf("publish version %d of the pin set on channel %s", a.PinSet.Version, a.Channel)
+	case plan.ReadBack:
+		return fmt.Sprintf("read version %d of the pin set back from channel %s", a.PinSet.Version, a.Channel)
+	case plan.Install:
+		return fmt.Sprintf("install certificate version %d", a.Version)
+	case plan.Deploy:
+		return "run a deploy hook"
+	case plan.Check:
+		return "look at the key that " + a.Target + " serves"
+	case plan.AskWindow:
+		return "ask the CA for its renewal window"
+	case plan.Obtain:
+		return "obtain a certificate for the active key"
+	case plan.SwitchKey:
+		return "obtain a certificate for the backup key, and make it the active one"
+	case plan.RetirePin:
+		return "take the old key's pin out of the pin set"
+	case plan.BeginRollover:
+		return "begin a rollover to the first backup key"
+	case plan.Abandon:
+		return fmt.Sprintf("give up the clients of channel %s with version %d of the pin set", a.Channel, a.Version)
+	case plan.Revoke:
+		return fmt.Sprintf("revoke certificate version %d (serial %s)", a.Version, a.Target)
+	case plan.Prune:
+		return fmt.Sprintf("remove the files of certificate version %d", a.Version)
+	}
+	return string(a.Kind)
+}
+
+// reason puts into words why an action is planned.
+func reason(a plan.Action) string {
+	w := a.Why
+	switch w.Code {
+	case plan.WhyNewLineage:
+		return "the lineage is new"
+	case plan.WhyNoActiveKey:
+		return "the lineage has no key yet"
+	case plan.WhyTooFewBackups:
+		return fmt.Sprintf("there are %d of %d backup keys", w.Have, w.Want)
+	case plan.WhyNeverPublished:
+		return "the channel never had a pin set"
+	case plan.WhyOutdatedPinSet:
+		return fmt.Sprintf("the channel has version %d of the pin set", w.Have)
+	case plan.WhyHookAdded:
+		return "a publish hook was added"
+	case plan.WhyUnfinished:
+		return fmt.Sprintf("publishing version %d has not succeeded yet", w.Have)
+	case plan.WhyNotReadBack:
+		return "it was published, but not seen there yet"
+	case plan.WhyNothingInstalled:
+		return "nothing is installed"
+	case plan.WhyNewerCertificate:
+		return "it is newer than what is installed"
+	case plan.WhyNotDeployed:
+		return "the hook has not succeeded for this certificate yet"
+	case plan.WhyNotChecked:
+		return "the certificate was deployed, and nobody looked yet"
+	case plan.WhyWindowUnknown:
+		return "the CA may want the certificate renewed earlier or later"
+	case plan.WhyForced:
+		return "it was asked for (--force)"
+	case plan.WhyFirstCertificate:
+		return "there is no certificate yet"
+	case plan.WhyOrderPending:
+		return "an order is under way"
+	case plan.WhyStoredUnusable:
+		return fmt.Sprintf("the stored certificate can't be used: %v", w.Err)
+	case plan.WhyOtherNames:
+		return "the configuration asks for other names"
+	case plan.WhyOtherCA:
+		return "the configuration names another CA"
+	case plan.WhyThirdLeft:
+		return "a third of its lifetime is left then, it expires at " + Time(w.Expires)
+	case plan.WhyHalfLeft:
+		return "half of its lifetime is left then, it expires at " + Time(w.Expires)
+	case plan.WhyWindow:
+		return fmt.Sprintf("the CA's renewal window is %s to %s", Time(w.Start), Time(w.End))
+	case plan.WhyWindowAgain:
+		return "the CA's renewal window begins again right after an early renewal"
+	case plan.WhyRetry:
+		return fmt.Sprintf("attempt %d, after a failure", w.Have+1)
+	case plan.WhySchedule:
+		return "the configuration asks for one every " + span(w.Every)
+	case plan.WhyKeyCompromised:
+		return "the key is compromised"
+	case plan.WhyUndoPossible:
+		return "until then the rollover can be undone (keepkey rotate --undo)"
+	case plan.WhyBreakageAccepted:
+		return "they would keep the compromised key in use, and a person accepted the breakage"
+	case plan.WhyOldCertificate:
+		return "it is old, and nothing needs it any more"
+	case plan.WhyRolloverAsked, plan.WhyCompromiseDeclared:
+		why := "a rollover was asked for at "
+		if w.Code == plan.WhyCompromiseDeclared {
+			why = "the active key was declared compromised at "
+		}
+		why += Time(w.Asked)
+		if !w.Gate.Open {
+			why += ", and the gate is closed until then: " + obstacles(w.Gate)
+		}
+		return why
+	}
+	return string(w.Code)
+}
+
+// GateOf puts the gate's verdict into words, with what a person has to run where only
+// a person can open it.
+func GateOf(name string, v pinset.Verdict) Gate {
+	g := Gate{Open: v.Open, OpensAt: v.OpensAt, Text: gateText(v)}
+	for _, o := range v.Obstacles {
+		g.Obstacles = append(g.Obstacles, Obstacle{Channel: o.Channel, Version: o.Version, Until: o.Until, Retire: o.Retire})
+		switch {
+		case o.Retire:
+			g.Do = append(g.Do, fmt.Sprintf("once no supported client carries it: keepkey channel retire --name %s --channel %s --version %d", name, o.Channel, o.Version))
+		case o.Until.IsZero():
+			g.Do = append(g.Do, fmt.Sprintf("once a newer one is out, if a person confirms that on this channel: keepkey channel confirm --name %s --channel %s", name, o.Channel))
+		}
+	}
+	return g
+}
+
+// gateText names the time at which the gate opens once.
+func gateText(v pinset.Verdict) string {
+	switch {
+	case v.Open:
+		return "open"
+	case len(v.Obstacles) == 0:
+		return "closed, since the ledger is not whole"
+	case !v.OpensAt.IsZero():
+		return fmt.Sprintf("closed until %s: %s", Time(v.OpensAt), obstacles(v))
+	}
+	return "closed: " + obstacles(v)
+}
+
+func obstacles(v pinset.Verdict) string {
+	var why []string
+	for _, o := range v.Obstacles {
+		s := fmt.Sprintf("version %d on channel %s lacks the key's pin", o.Version, o.Channel)
+		switch {
+		case o.Retire:
+			s += " and is enforced until a person retires it"
+		case o.Until.IsZero():
+			s += " and is enforced until a newer one is confirmed"
+		case !o.Until.Add(1).Equal(v.OpensAt):
+			s += " and may be enforced until " + Time(o.Until)
+		default:
+			s += " and may be enforced until then"
+		}
+		why = append(why, s)
+	}
+	return strings.Join(why, "; ")
+}
