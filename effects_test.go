@@ -37,7 +37,7 @@ var unmarked = map[string]string{
 	"hooks/url.go client.Do":                            "looks only",
 	"internal/durable/durable.go os.OpenFile":           "GrantDir, to get a descriptor; the one that creates is marked",
 	"keystore/store.go os.OpenFile":                     "to read",
-	"pinset/format/json.go d.Published.UTC().Truncate":  "of a time",
+	"pinset/format/json.go t.UTC().Truncate":            "of a time",
 }
 
 // TestEveryEffectIsAFaultPoint keeps a new write, request or hook from landing
