@@ -34,10 +34,10 @@ var unmarked = map[string]string{
 	"apply/check.go d.DialContext":                      "looks only",
 	"cli/cli.go c.Args().Present":                       "arguments of the command line",
 	"hooks/file.go os.OpenFile":                         "to read",
-	"hooks/readback.go client.Do":                       "looks only",
+	"hooks/url.go client.Do":                            "looks only",
 	"internal/durable/durable.go os.OpenFile":           "GrantDir, to get a descriptor; the one that creates is marked",
 	"keystore/store.go os.OpenFile":                     "to read",
-	"pinset/format/json.go d.Published.UTC().Truncate":  "of a time",
+	"pinset/format/json.go t.UTC().Truncate":            "of a time",
 }
 
 // TestEveryEffectIsAFaultPoint keeps a new write, request or hook from landing

@@ -19,7 +19,7 @@ var directories = map[string]string{
 	"zerossl":             "https://acme.zerossl.com/v2/DV90",
 }
 
-// acme reads an acme section over what dest holds already.
+// acme reads an acme section. What it does not say stays as dest has it.
 func (d *decoder) acme(dest *ACME, n *yaml.Node, path string) {
 	d.mapping(n, path, fields{
 		"directory": func(n *yaml.Node, path string) {
@@ -33,14 +33,14 @@ func (d *decoder) acme(dest *ACME, n *yaml.Node, path string) {
 			}
 			u, err := url.Parse(s)
 			if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil {
-				d.errorf(n, path, "%.200q is no ACME directory: want an https URL, or one of %s", s, strings.Join(slices.Sorted(maps.Keys(directories)), ", "))
+				d.errorf(n, path, "%.200q is not an ACME directory: want an https URL, or one of %s", s, strings.Join(slices.Sorted(maps.Keys(directories)), ", "))
 				return
 			}
 			dest.Directory = s
 		},
 		"email": func(n *yaml.Node, path string) {
 			if d.textAt(&dest.Email, "an e-mail address", n, path) && !validEmail.MatchString(dest.Email) {
-				d.errorf(n, path, "%.200q is no e-mail address", dest.Email)
+				d.errorf(n, path, "%.200q is not an e-mail address", dest.Email)
 			}
 		},
 		"accept_terms": d.truth(&dest.AcceptTerms),
@@ -63,11 +63,11 @@ func (d *decoder) acme(dest *ACME, n *yaml.Node, path string) {
 
 var validEmail = regexp.MustCompile(`^[^@\s,:;<>]+@[^@\s,:;<>]+\.[^@\s,:;<>]+$`)
 
-// terms sees to it that the terms of a certificate's CA are accepted. The complaint
-// goes to the section that has to say so, once.
+// terms checks that the terms of a certificate's CA are accepted. The mistake is
+// reported once, at the section that should accept them.
 func (d *decoder) terms(cert Certificate, n, top, own *yaml.Node, path string) {
 	if cert.ACME.AcceptTerms || cert.ACME.Directory == "" {
-		return // accepted, or which CA it is was already complained about
+		return // accepted, or it was reported that the CA is unknown
 	}
 	at := top
 	if own != nil && (top == nil || given(own, "directory", "accept_terms") > 0) {

@@ -28,10 +28,7 @@ func (d *decoder) challenge(dest *Challenge) func(*yaml.Node, string) {
 			"dns-01": func(n *yaml.Node, path string) {
 				ch.DNS01 = &DNS01{Propagation: Propagation{Check: "authoritative"}}
 				d.mapping(n, path, fields{
-					"provider": func(n *yaml.Node, path string) {
-						ch.DNS01.Line = n.Line
-						d.textAt(&ch.DNS01.Provider, "the name of a DNS provider", n, path)
-					},
+					"provider":    d.provider(&ch.DNS01.Provider),
 					"env_file":    d.readable(&ch.DNS01.EnvFile, "the path of a file with the provider's variables"),
 					"propagation": d.propagation(&ch.DNS01.Propagation),
 				})
@@ -44,6 +41,17 @@ func (d *decoder) challenge(dest *Challenge) func(*yaml.Node, string) {
 			d.errorf(n, path, "want exactly one of http-01, tls-alpn-01, dns-01")
 		}
 		*dest = ch
+	}
+}
+
+func (d *decoder) provider(dest *string) func(*yaml.Node, string) {
+	return func(n *yaml.Node, path string) {
+		if !d.textAt(dest, "the name of a DNS provider", n, path) || d.knownProvider == nil {
+			return
+		}
+		if err := d.knownProvider(*dest); err != nil {
+			d.errorf(n, path, "%v", err)
+		}
 	}
 }
 

@@ -1,11 +1,11 @@
 // Package config reads keepkey's configuration file.
 //
 // Reading is strict, because a mistake here can cost the keys of a server: an
-// unknown key, a wrong type, a doubtful name is an error with file, line, the
-// key's path and what is accepted, and a file's errors are reported all at once.
-// Defaults are filled in, names are brought to one form, relative paths count
-// from the file's directory. What comes out is complete: nobody above fills in
-// anything.
+// unknown key, a wrong type or a doubtful name is an error with file, line, the
+// key's path and what is accepted, and all errors in a file are reported at once.
+// Defaults are filled in, names are normalized, and relative paths count from the
+// file's directory. What comes out is complete, and the formats, hooks and readers
+// in it are the ones that act: the caller has nothing to fill in or to translate.
 package config
 
 import (
@@ -16,14 +16,16 @@ import (
 	"path/filepath"
 	"time"
 
+	"keepkey/hooks"
 	"keepkey/pinset"
+	"keepkey/pinset/format"
 )
 
 // Config is a whole configuration file.
 type Config struct {
 	File         string   // its absolute path
 	State        string   // state directory, absolute
-	Group        string   // group that may read what is live, or ""
+	Group        string   // the group that may read the current certificate and key, or ""
 	Resolvers    []string // recursive DNS servers (host:port) for DNS-01, or none for the system's
 	Certificates []Certificate
 }
@@ -37,12 +39,13 @@ type Certificate struct {
 	Backups   int // number of backup keys, at least 1
 	Challenge Challenge
 	Channels  []Channel
-	Deploy    []Hook
+	Deploy    []hooks.Hook
 	Check     []string // host:port
 	// KeepOldPin is how long after a rollover the old key's pin stays in the pin
-	// set; so long it can be undone.
+	// set. Until then the rollover can be undone.
 	KeepOldPin time.Duration
-	// RolloverEvery is the time after which a rollover is begun by itself; 0 for never.
+	// RolloverEvery is the age of the active key at which a rollover begins without
+	// being asked for; 0 for never.
 	RolloverEvery time.Duration
 }
 
@@ -91,8 +94,7 @@ type TLSALPN01 struct{ Listen string }
 
 // DNS01 answers with a TXT record (RFC 8555 section 8.4).
 type DNS01 struct {
-	Provider    string // one of lego's; whether it is there, the reader can't tell
-	Line        int    // of Provider in the file
+	Provider    string // of lego's
 	EnvFile     string // path of a file with the provider's variables, or ""
 	Propagation Propagation
 }
@@ -106,42 +108,20 @@ type Propagation struct {
 // Channel is one way in which pin sets reach clients.
 type Channel struct {
 	Name     string
-	Format   string
+	Format   format.Format
 	Lifetime pinset.Lifetime
-	// Manual says that a pin set is out only when a person says so.
+	// Manual says that a pin set counts as published only when a person says so.
 	Manual   bool
-	Publish  []Hook
-	ReadBack *ReadBack // where clients find what was published, or nil
-}
-
-// ReadBack is where a published pin set can be seen as clients see it. Exactly one
-// of the first three is set.
-type ReadBack struct {
-	URL     string
-	Command []string // prints the document
-	File    string
-	Timeout time.Duration
-}
-
-// Hook is somebody to tell. Exactly one of the first three is set.
-type Hook struct {
-	Command []string // arguments; no shell is involved
-	File    string
-	Webhook *Webhook
-	Timeout time.Duration
-}
-
-// Webhook is a hook reached over HTTP.
-type Webhook struct {
-	URL        string
-	SecretFile string // path of a file with the key that signs requests, or ""
+	Publish  []hooks.Hook
+	ReadBack hooks.Reader // where clients get what was published, or nil
 }
 
 // maxFile bounds a configuration file.
 const maxFile = 4 << 20
 
-// Load reads a configuration file. Mistakes in it come back as [Errors].
-func Load(path string) (*Config, error) {
+// Load reads a configuration file. Mistakes in it are returned as [Errors]. For
+// knownProvider see [Parse].
+func Load(path string, knownProvider func(name string) error) (*Config, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return nil, err
@@ -159,7 +139,7 @@ func Load(path string) (*Config, error) {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
 	if info.Mode().Perm()&0o002 != 0 {
-		return nil, Errors{{File: abs, Text: fmt.Sprintf("everybody can write it (mode %04o), and it says which programs are run: run chmod o-w on it and look it through", info.Mode().Perm())}}
+		return nil, Errors{{File: abs, Text: fmt.Sprintf("everybody can write to it (mode %04o), and it says which programs are run: run chmod o-w on it, and check what it says", info.Mode().Perm())}}
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
@@ -168,5 +148,5 @@ func Load(path string) (*Config, error) {
 	if len(data) > maxFile {
 		return nil, fmt.Errorf("configuration: %s is longer than %d bytes", abs, maxFile)
 	}
-	return Parse(abs, data)
+	return Parse(abs, data, knownProvider)
 }

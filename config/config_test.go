@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"keepkey/hooks"
 	"keepkey/pinset"
 )
 
@@ -20,7 +21,7 @@ certificates:
 
 func TestMinimalConfigurationGetsDefaults(t *testing.T) {
 	t.Parallel()
-	got, err := Parse("/etc/keepkey/config.yaml", []byte(minimal))
+	got, err := Parse("/etc/keepkey/config.yaml", []byte(minimal), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +45,7 @@ func TestExampleIsValidAndShowsEveryKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg, err := Parse("/etc/keepkey/config.yaml", data)
+	cfg, err := Parse("/etc/keepkey/config.yaml", data, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +63,7 @@ func TestExampleIsValidAndShowsEveryKey(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !strings.HasSuffix(file, "_test.go") {
-			keys = append(keys, regexp.MustCompile(`(?m)^\s+"([a-z0-9_-]+)": +(?:d\.|func)`).FindAllSubmatch(source, -1)...)
+			keys = append(keys, regexp.MustCompile(`(?m)^\s+"([a-z0-9_-]+)": +(?:d\.|func|\(\*decoder\))`).FindAllSubmatch(source, -1)...)
 		}
 	}
 	if len(keys) < 25 {
@@ -88,7 +89,7 @@ certificates:
   - domains: [c.example.com]
     challenge: {http-01: {listen: "127.0.0.1:5002"}}
     acme: {directory: "https://ca.example/dir", accept_terms: true}
-`))
+`), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +113,7 @@ var bad = []struct{ name, yaml, want string }{
 	{"empty", "", "/c.yaml: the file is empty"},
 	{"not UTF-8", "state: \xff", "/c.yaml:1: the file is not UTF-8 text: it has the byte 0xff here"},
 	{"a tab", "acme:\n\temail: x", "/c.yaml:2: found character that cannot start any token"},
-	{"two documents", minimal + "---\n" + minimal, "/c.yaml:4: a second document begins here; want one"},
+	{"two documents", minimal + "---\n" + minimal, "/c.yaml:4: a second document begins here; want only one"},
 	{"a list", "- a", "/c.yaml:1: want keys and values, found a list"},
 	{"nothing to do", "acme: {accept_terms: true}", "/c.yaml:1: certificates: no certificate is configured: want a list with at least one"},
 	{"an unknown key", minimal + "certificats: []", `/c.yaml:4: unknown key "certificats"; did you mean "certificates"? accepted: acme, certificates, defaults, group, resolvers, state`},
@@ -124,17 +125,17 @@ var bad = []struct{ name, yaml, want string }{
 	{"control characters", minimal + `state: "a\x1b[31m"`, `/c.yaml:4: state: want the path of the state directory, found "a\x1b[31m" with control characters`},
 	{"terms not accepted", "certificates: [{domains: [a.example.com]}]", "/c.yaml:1: acme.accept_terms: read the terms of service of https://acme-v02.api.letsencrypt.org/directory and set accept_terms: true"},
 	{"terms not accepted in words", "acme: {accept_terms: sure}\ncertificates: []", `/c.yaml:1: acme.accept_terms: want true or false, found "sure"`},
-	{"no such CA", "acme: {accept_terms: true, directory: letsencryptt}\ncertificates: []", `/c.yaml:1: acme.directory: "letsencryptt" is no ACME directory: want an https URL, or one of google, google-staging, letsencrypt, letsencrypt-staging, zerossl`},
-	{"a CA without TLS", `acme: {accept_terms: true, directory: "http://ca.example"}` + "\ncertificates: []", `/c.yaml:1: acme.directory: "http://ca.example" is no ACME directory`},
-	{"no e-mail address", "acme: {accept_terms: true, email: ops}\ncertificates: []", `/c.yaml:1: acme.email: "ops" is no e-mail address`},
+	{"no such CA", "acme: {accept_terms: true, directory: letsencryptt}\ncertificates: []", `/c.yaml:1: acme.directory: "letsencryptt" is not an ACME directory: want an https URL, or one of google, google-staging, letsencrypt, letsencrypt-staging, zerossl`},
+	{"a CA without TLS", `acme: {accept_terms: true, directory: "http://ca.example"}` + "\ncertificates: []", `/c.yaml:1: acme.directory: "http://ca.example" is not an ACME directory`},
+	{"no e-mail address", "acme: {accept_terms: true, email: ops}\ncertificates: []", `/c.yaml:1: acme.email: "ops" is not an e-mail address`},
 	{"a missing bundle", "acme: {accept_terms: true, ca_bundle: no.pem}\ncertificates: []", "/c.yaml:1: acme.ca_bundle: cannot read \"/no.pem\": no such file or directory"},
 	{"half a binding", "acme: {accept_terms: true, eab: {kid: k}}\ncertificates: []", "/c.yaml:1: acme.eab: want both kid and hmac_file"},
 	{"no domains", "acme: {accept_terms: true}\ncertificates: [{name: a}]", "/c.yaml:2: certificates[0]: domains is missing: want a list with at least one domain name"},
 	{"an empty list of domains", certificate("domains: []"), "/c.yaml:3: certificates[0].domains: 0 domain names: want 1 to 100"},
-	{"a domain twice", certificate("domains: [a.example.com, A.example.com.]"), `/c.yaml:3: certificates[0].domains[1]: "a.example.com" is there twice`},
-	{"a wildcard with HTTP-01", certificate(`domains: ["*.example.com"]`), `/c.yaml:3: certificates[0].domains[0]: "*.example.com" is a wildcard, which CAs give out for dns-01 only: set challenge to dns-01`},
+	{"a domain twice", certificate("domains: [a.example.com, A.example.com.]"), `/c.yaml:3: certificates[0].domains[1]: "a.example.com" is listed twice`},
+	{"a wildcard with HTTP-01", certificate(`domains: ["*.example.com"]`), `/c.yaml:3: certificates[0].domains[0]: "*.example.com" is a wildcard, which CAs issue for dns-01 only: set challenge to dns-01`},
 	{"two of a name", "acme: {accept_terms: true}\ncertificates:\n - domains: [a.example.com]\n - domains: [b.example.com]\n   name: a.example.com", "/c.yaml:4: certificates[1].name: the name \"a.example.com\" is taken by the certificate in line 3; give one of them another `name`"},
-	{"a name that is a path", certificate("domains: [a.example.com]\n   name: ../x"), `/c.yaml:4: certificates[0].name: "../x" is no name: want lower-case letters`},
+	{"a name that is a path", certificate("domains: [a.example.com]\n   name: ../x"), `/c.yaml:4: certificates[0].name: "../x" is not a valid name: want lower-case letters`},
 	{"no such key type", certificate("domains: [a.example.com]\n   key_type: ed25519"), `/c.yaml:4: certificates[0].key_type: "ed25519" is not a key type: want ec256, ec384, rsa2048, rsa3072, rsa4096`},
 	{"no backup key", certificate("domains: [a.example.com]\n   backups: 0"), "/c.yaml:4: certificates[0].backups: want a whole number from 1 to 10, found the number 0"},
 	{"two challenges", certificate("domains: [a.example.com]\n   challenge: {http-01: {listen: \":80\"}, tls-alpn-01: {}}"), "/c.yaml:4: certificates[0].challenge: want exactly one of http-01, tls-alpn-01, dns-01"},
@@ -147,11 +148,11 @@ var bad = []struct{ name, yaml, want string }{
 	{"a channel without a lifetime", channel("{name: a, format: json, publish: [{file: a}]}"), "/c.yaml:4: certificates[0].channels[0]: lifetime is missing: want how long a client goes on enforcing"},
 	{"a lifetime of nothing", channel("{name: a, format: json, lifetime: 0s, publish: [{file: a}]}"), `/c.yaml:4: certificates[0].channels[0].lifetime: "0s": want a duration such as 30d, or forever`},
 	{"a channel that is confirmed in two ways", channel("{name: a, format: json, lifetime: 1d, confirm: manual, read_back: {file: a}, publish: [{file: a}]}"), "/c.yaml:4: certificates[0].channels[0]: confirm: manual and read_back exclude each other"},
-	{"read back from nowhere", channel("{name: a, format: json, lifetime: 1d, read_back: {timeout: 5s}, publish: [{file: a}]}"), "/c.yaml:4: certificates[0].channels[0].read_back: want exactly one of url, command, file"},
+	{"read back from nowhere", channel("{name: a, format: json, lifetime: 1d, read_back: {timeout: 5s}, publish: [{file: a}]}"), "/c.yaml:4: certificates[0].channels[0].read_back: want exactly one of command, file, url"},
 	{"confirmed somehow", channel("{name: a, format: json, lifetime: 1d, confirm: maybe, publish: [{file: a}]}"), `/c.yaml:4: certificates[0].channels[0].confirm: "maybe": want automatic or manual`},
-	{"no such format", channel("{name: a, format: xml, lifetime: 1d, publish: [{file: a}]}"), `/c.yaml:4: certificates[0].channels[0].format: "xml" is no format: want json`},
+	{"no such format", channel("{name: a, format: xml, lifetime: 1d, publish: [{file: a}]}"), `/c.yaml:4: certificates[0].channels[0].format: "xml" is not a format: want json`},
 	{"two channels of a name", channel("{name: a, format: json, lifetime: 1d, publish: [{file: a}]}, {name: a, format: json, lifetime: 1d, publish: [{file: b}]}"), `/c.yaml:4: certificates[0].channels[1].name: the name "a" is taken by the channel in line 4`},
-	{"two publications to one file", channel("{name: a, format: json, lifetime: 1d, publish: [{file: a}, {file: ./a}]}"), `/c.yaml:4: certificates[0].channels[0].publish[1].file: "/a" is published to already, in line 4`},
+	{"two publications to one file", channel("{name: a, format: json, lifetime: 1d, publish: [{file: a}, {file: ./a}]}"), `/c.yaml:4: certificates[0].channels[0].publish[1].file: "/a" is already published to, in line 4`},
 	{"a hook that is nothing", channel("{name: a, format: json, lifetime: 1d, publish: [{timeout: 5s}]}"), "/c.yaml:4: certificates[0].channels[0].publish[0]: want exactly one of command, file, webhook"},
 	{"a hook that is two things", channel("{name: a, format: json, lifetime: 1d, publish: [{file: a, command: [b]}]}"), "/c.yaml:4: certificates[0].channels[0].publish[0]: want exactly one of command, file, webhook"},
 	{"a deploy hook to a file", certificate("domains: [a.example.com]\n   deploy: [{file: a}]"), `/c.yaml:4: certificates[0].deploy[0]: unknown key "file"; accepted: command, timeout, webhook`},
@@ -175,7 +176,7 @@ func TestMistakesAreExplained(t *testing.T) {
 	for _, tt := range bad {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			_, err := Parse("/c.yaml", []byte(tt.yaml))
+			_, err := Parse("/c.yaml", []byte(tt.yaml), nil)
 			var errs Errors
 			if !errors.As(err, &errs) {
 				t.Fatalf("error %v, want Errors", err)
@@ -195,7 +196,7 @@ certificates:
   - domains: [nonsense]
     key_type: dsa
   - domians: [a.example.com]
-`))
+`), nil)
 	var errs Errors
 	if !errors.As(err, &errs) {
 		t.Fatal(err)
@@ -238,7 +239,7 @@ func TestParseDomain(t *testing.T) {
 	}
 }
 
-func TestParseDuration(t *testing.T) {
+func TestDurationsAreReadAndWritten(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]time.Duration{
 		"0": 0, "90s": 90 * time.Second, "1h30m": 90 * time.Minute, "30d": 30 * day, "1w2d": 9 * day, "1.5d": 36 * time.Hour,
@@ -251,6 +252,13 @@ func TestParseDuration(t *testing.T) {
 			t.Errorf("%q is written as %q, which reads as %s (%v)", in, FormatDuration(got), again, err)
 		}
 	}
+	for d, want := range map[time.Duration]string{
+		0: "0", 7 * day: "7d", 365 * day: "365d", 90 * time.Minute: "1h30m", 36 * time.Hour: "1d12h", time.Second + time.Nanosecond: "1s1ns",
+	} {
+		if got := FormatDuration(d); got != want {
+			t.Errorf("%s is written as %q, want %q", d, got, want)
+		}
+	}
 	for _, in := range []string{"", "-1d", "1", "1y", "d", "1d 2h", "1e9d", "99999999999999999d", "9999999w9999999w"} {
 		if got, err := ParseDuration(in); err == nil {
 			t.Errorf("%q is taken for %s", in, got)
@@ -261,7 +269,7 @@ func TestParseDuration(t *testing.T) {
 func TestLoadNamesAMissingFile(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "config.yaml")
-	if _, err := Load(path); err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "--config") {
+	if _, err := Load(path, nil); err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "--config") {
 		t.Errorf("error %v, want one that names the file and the flag", err)
 	}
 }
@@ -272,13 +280,13 @@ func TestFileThatEverybodyCanWriteIsRefused(t *testing.T) {
 	if err := os.WriteFile(path, []byte(minimal), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Load(path); err != nil {
+	if _, err := Load(path, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Chmod(path, 0o666); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Load(path); err == nil || !strings.Contains(err.Error(), "chmod o-w") {
+	if _, err := Load(path, nil); err == nil || !strings.Contains(err.Error(), "chmod o-w") {
 		t.Errorf("error %v, want one that says what to do", err)
 	}
 }
@@ -290,14 +298,20 @@ acme: {accept_terms: true}
 certificates:
   - domains: [a.example.com]
     channels: [{name: c, format: json, lifetime: 1d, publish: [{file: pins.json}, {command: [bin/up, pins.json]}, {command: [up]}]}]
-`))
+`), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	publish := cfg.Certificates[0].Channels[0].Publish
-	got := []string{cfg.State, publish[0].File, publish[1].Command[0], publish[1].Command[1], publish[2].Command[0]}
-	want := []string{"/etc/keepkey/state", "/etc/keepkey/pins.json", "/etc/keepkey/bin/up", "pins.json", "up"}
+	if cfg.State != "/etc/keepkey/state" {
+		t.Errorf("state %s", cfg.State)
+	}
+	got := cfg.Certificates[0].Channels[0].Publish
+	want := []hooks.Hook{
+		hooks.File{Path: "/etc/keepkey/pins.json"},
+		hooks.Command{Args: []string{"/etc/keepkey/bin/up", "pins.json"}, Timeout: time.Minute},
+		hooks.Command{Args: []string{"up"}, Timeout: time.Minute},
+	}
 	if !reflect.DeepEqual(got, want) {
-		t.Errorf("got %q, want %q", got, want)
+		t.Errorf("got\n%+v\nwant\n%+v", got, want)
 	}
 }

@@ -12,9 +12,11 @@ import (
 	"keepkey/pinset"
 )
 
-// Parse reads a configuration from memory. The file's name serves messages and
-// as the place that relative paths count from.
-func Parse(file string, data []byte) (*Config, error) {
+// Parse reads a configuration from memory. The file's name is shown in messages, and
+// relative paths count from its directory. knownProvider says what is wrong with the
+// name of a DNS provider, if anything: which ones a build has is not for this package
+// to know. With nil, any name is accepted.
+func Parse(file string, data []byte, knownProvider func(name string) error) (*Config, error) {
 	abs, err := filepath.Abs(file)
 	if err != nil {
 		return nil, err
@@ -24,7 +26,7 @@ func Parse(file string, data []byte) (*Config, error) {
 		return nil, err
 	}
 	d := &decoder{
-		file: file, dir: filepath.Dir(abs),
+		file: file, dir: filepath.Dir(abs), knownProvider: knownProvider,
 		termsMissing: make(map[*yaml.Node]bool), published: make(map[string]int),
 	}
 	cfg := &Config{File: abs, State: "/var/lib/keepkey"}
@@ -50,11 +52,11 @@ func Parse(file string, data []byte) (*Config, error) {
 		"certificates": func(n *yaml.Node, _ string) { certificates = n },
 	})
 	if root.Kind != yaml.MappingNode {
-		// That was complained about.
+		// Reported already.
 	} else if certificates == nil || (certificates.Kind == yaml.SequenceNode && len(certificates.Content) == 0) {
 		d.errorf(root, "certificates", "no certificate is configured: want a list with at least one")
 	} else {
-		// Last, whatever their place in the file: they take over from the rest.
+		// Last, wherever they are in the file: they inherit from the rest.
 		names := make(map[string]int)
 		d.sequence(certificates, "certificates", func(n *yaml.Node, path string) {
 			cert := d.certificate(n, path, ca, defaults, acmeNode)
@@ -87,7 +89,7 @@ func (d *decoder) certificate(n *yaml.Node, path string, ca ACME, defaults Certi
 	d.mapping(n, path, fields{
 		"name": func(n *yaml.Node, path string) {
 			if d.textAt(&cert.Name, "a name", n, path) && !validName.MatchString(cert.Name) {
-				d.errorf(n, path, "%.200q is no name: want lower-case letters, digits, '.', '_' and '-', at most 200, not beginning with a sign", cert.Name)
+				d.errorf(n, path, "%.200q is not a valid name: want lower-case letters, digits, '.', '_' and '-', at most 200, beginning with a letter or digit", cert.Name)
 			}
 		},
 		"domains": func(n *yaml.Node, path string) {
@@ -96,7 +98,7 @@ func (d *decoder) certificate(n *yaml.Node, path string, ca ACME, defaults Certi
 		"acme": func(n *yaml.Node, path string) {
 			ownCA = n
 			if given(n, "directory") > 0 {
-				// Another CA: what was agreed with the first does not carry over.
+				// A different CA: what was agreed with the first does not carry over.
 				cert.ACME = ACME{Email: ca.Email}
 			}
 			d.acme(&cert.ACME, n, path)
@@ -105,7 +107,7 @@ func (d *decoder) certificate(n *yaml.Node, path string, ca ACME, defaults Certi
 		"backups":   d.integer(&cert.Backups, 1, maxBackups),
 		"challenge": d.challenge(&cert.Challenge),
 		"channels":  d.channels(&cert.Channels),
-		"deploy":    d.hooks(&cert.Deploy, false),
+		"deploy":    d.hooks(&cert.Deploy, deploying),
 		"check":     d.addresses(&cert.Check, "443", "an address as host or host:port"),
 		"rollover":  d.rollover(&cert),
 	})
@@ -118,17 +120,17 @@ func (d *decoder) certificate(n *yaml.Node, path string, ca ACME, defaults Certi
 	if cert.Name == "" && len(cert.Domains) > 0 {
 		cert.Name = strings.TrimPrefix(cert.Domains[0], "*.")
 		if !validName.MatchString(cert.Name) {
-			d.errorf(n, path, "the first domain is too long for a name: give the certificate a `name`")
+			d.errorf(n, path, "the first domain is too long to serve as the name: give the certificate a `name`")
 		}
 	}
 	if cert.RolloverEvery != 0 && cert.RolloverEvery <= cert.KeepOldPin {
-		d.errorf(n, path+".rollover", "every (%s) must be longer than keep_old_pin (%s), since a rollover begins only when the one before is over",
+		d.errorf(n, path+".rollover", "every (%s) must be longer than keep_old_pin (%s): a rollover begins only when the previous one is over",
 			FormatDuration(cert.RolloverEvery), FormatDuration(cert.KeepOldPin))
 	}
 	d.terms(cert, n, acmeNode, ownCA, path)
 	if cert.Challenge.DNS01 == nil {
 		for _, w := range wildcards {
-			d.errorf(w.node, w.path, "%.300q is a wildcard, which CAs give out for dns-01 only: set challenge to dns-01", w.node.Value)
+			d.errorf(w.node, w.path, "%.300q is a wildcard, which CAs issue for dns-01 only: set challenge to dns-01", w.node.Value)
 		}
 	}
 	return cert
@@ -158,7 +160,7 @@ func (d *decoder) duration(dest *time.Duration, low, high time.Duration, want st
 	}
 }
 
-// located is a node with the path that leads to it.
+// located is a node with its path.
 type located struct {
 	node *yaml.Node
 	path string
@@ -177,7 +179,7 @@ func (d *decoder) domains(dest *[]string, n *yaml.Node, path string) (wildcards 
 		case err != nil:
 			d.errorf(n, path, "%v", err)
 		case seen[domain]:
-			d.errorf(n, path, "%q is there twice", domain)
+			d.errorf(n, path, "%q is listed twice", domain)
 		default:
 			seen[domain] = true
 			*dest = append(*dest, domain)

@@ -30,7 +30,7 @@ func document(file string, data []byte) (*yaml.Node, error) {
 		return refuse(line, "%s", text)
 	}
 	if err := dec.Decode(&second); err == nil {
-		return refuse(second.Line, "a second document begins here; want one")
+		return refuse(second.Line, "a second document begins here; want only one")
 	} else if !errors.Is(err, io.EOF) {
 		line, text := yamlError(err)
 		return refuse(line, "%s", text)
@@ -38,7 +38,8 @@ func document(file string, data []byte) (*yaml.Node, error) {
 	return doc.Content[0], nil
 }
 
-// notText finds what is no text, with its line. (The library tells neither.)
+// notText finds the first thing that is not text, and its line. (The library reports
+// neither.)
 func notText(data []byte) (line int, text string) {
 	line = 1
 	for i := 0; i < len(data); {
@@ -61,8 +62,8 @@ func notText(data []byte) (line int, text string) {
 
 var yamlLine = regexp.MustCompile(`^line (\d+): `)
 
-// yamlError takes the line out of an error of the YAML library, which leaves the
-// first one out.
+// yamlError splits an error of the YAML library into line and text. The library
+// does not mention line 1.
 func yamlError(err error) (line int, text string) {
 	text = strings.TrimPrefix(err.Error(), "yaml: ")
 	m := yamlLine.FindStringSubmatch(text)

@@ -14,23 +14,22 @@ var hostnames = idna.New(
 	idna.StrictDomainName(true), idna.VerifyDNSLength(true),
 )
 
-// ParseDomain brings a domain name to the form in which it is kept: A-labels
-// (RFC 5890 section 2.3.2.1) in lower case without a trailing dot, perhaps
-// beginning with "*.".
+// ParseDomain normalizes a domain name: A-labels (RFC 5890 section 2.3.2.1) in lower
+// case, without a trailing dot, perhaps beginning with "*.".
 func ParseDomain(s string) (string, error) {
 	rest, wildcard := strings.CutPrefix(s, "*.")
 	if strings.Trim(rest, ".") == "" {
 		return "", errors.New("a domain name is empty")
 	}
 	if _, err := netip.ParseAddr(strings.TrimSuffix(rest, ".")); err == nil {
-		return "", fmt.Errorf("%.300q is an address: want a domain name", s)
+		return "", fmt.Errorf("%.300q is an IP address: want a domain name", s)
 	}
 	ascii, err := toASCII(rest)
 	if err != nil {
 		return "", fmt.Errorf("%.300q %w", s, err)
 	}
 	if !strings.Contains(ascii, ".") {
-		return "", fmt.Errorf("%.300q has one label only: want a full domain name such as www.example.com", s)
+		return "", fmt.Errorf("%.300q has only one label: want a full domain name such as www.example.com", s)
 	}
 	if wildcard {
 		ascii = "*." + ascii
@@ -43,19 +42,19 @@ func ParseDomain(s string) (string, error) {
 
 const (
 	maxName = 253
-	// maxInput is in octets, before names are converted: more than a name of
-	// maxName octets can come from, and little enough for a conversion whose time
-	// grows with the square.
+	// maxInput bounds a name before it is converted, in octets: more than any name of
+	// maxName octets is converted from, and little enough for a conversion whose time
+	// grows with the square of the length.
 	maxInput = 1024
 )
 
 var (
-	errNoName  = errors.New("is no domain name: want labels of letters, digits and hyphens, up to 63 octets each and 253 in all")
-	errNumeric = errors.New("is no domain name: its last label is a number")
+	errNoName  = errors.New("is not a domain name: want labels of letters, digits and hyphens, up to 63 octets each and 253 in all")
+	errNumeric = errors.New("is not a domain name: its last label is a number")
 	errTooLong = errors.New("is too long: a domain name has at most 253 octets")
 )
 
-// toASCII brings a host's name to its final form, without a trailing dot.
+// toASCII normalizes a host name, without a trailing dot.
 func toASCII(s string) (string, error) {
 	if len(s) > maxInput {
 		return "", errTooLong
@@ -64,7 +63,7 @@ func toASCII(s string) (string, error) {
 	if err != nil {
 		return "", errNoName
 	}
-	ascii = strings.TrimSuffix(ascii, ".") // after the conversion: there are other full stops
+	ascii = strings.TrimSuffix(ascii, ".") // after the conversion, which maps other full stops to this one
 	if len(ascii) > maxName {
 		return "", errTooLong
 	}

@@ -22,8 +22,8 @@ var (
 
 var errDuration = errors.New(`want a duration such as 90s, 12h, 30d or 1w`)
 
-// ParseDuration reads a duration with Go's units and, besides, d for days of 24
-// hours and w for weeks. Negative ones are refused.
+// ParseDuration reads a duration in Go's units, in d (days of 24 hours) and in w
+// (weeks). Negative ones are refused.
 func ParseDuration(s string) (time.Duration, error) {
 	if s == "0" {
 		return 0, nil
@@ -54,8 +54,8 @@ func parseTerm(number, unit string) (time.Duration, error) {
 	return time.Duration(n * float64(hours) * float64(time.Hour)), nil
 }
 
-// FormatDuration writes a duration as [ParseDuration] reads it, in the largest
-// units that fit.
+// FormatDuration writes a duration as [ParseDuration] reads it, in the largest units
+// that fit. It never uses weeks: 365d should come back as 365d, and not as 52w1d.
 func FormatDuration(d time.Duration) string {
 	if d == 0 {
 		return "0"
@@ -64,7 +64,7 @@ func FormatDuration(d time.Duration) string {
 	for _, u := range []struct {
 		unit time.Duration
 		name string
-	}{{week, "w"}, {day, "d"}, {time.Hour, "h"}, {time.Minute, "m"}, {time.Second, "s"}, {time.Millisecond, "ms"}, {time.Microsecond, "µs"}, {time.Nanosecond, "ns"}} {
+	}{{day, "d"}, {time.Hour, "h"}, {time.Minute, "m"}, {time.Second, "s"}, {time.Millisecond, "ms"}, {time.Microsecond, "µs"}, {time.Nanosecond, "ns"}} {
 		if n := d / u.unit; n > 0 {
 			fmt.Fprintf(&b, "%d%s", n, u.name)
 			d -= n * u.unit

@@ -24,7 +24,7 @@ func (e Error) Error() string {
 	return where + ": " + e.Text
 }
 
-// Errors is all the mistakes that were found in a file.
+// Errors are all mistakes in a file, in the order of its lines.
 type Errors []Error
 
 func (e Errors) Error() string {

@@ -24,7 +24,7 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(tt.yaml))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		cfg, err := Parse("/c.yaml", data)
+		cfg, err := Parse("/c.yaml", data, nil)
 		if err != nil {
 			if strings.ContainsFunc(strings.ReplaceAll(err.Error(), "\n", ""), func(r rune) bool { return r < ' ' || (r >= 0x7f && r < 0xa0) }) {
 				t.Errorf("control characters in %q", err)
@@ -70,7 +70,7 @@ func BenchmarkParse(b *testing.B) {
 	var ours, bare time.Duration
 	for b.Loop() {
 		start := time.Now()
-		if _, err := Parse("/c.yaml", data); err != nil {
+		if _, err := Parse("/c.yaml", data, nil); err != nil {
 			b.Fatal(err)
 		}
 		ours += time.Since(start)

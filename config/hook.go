@@ -1,43 +1,92 @@
 package config
 
 import (
+	"maps"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
 	"gopkg.in/yaml.v3"
+
+	"keepkey/hooks"
 )
 
-// hooks reads a list of hooks. Only a publication has something to write to a file.
-func (d *decoder) hooks(dest *[]Hook, publish bool) func(*yaml.Node, string) {
+// kinds are what a hook or a reader can be: the key that names the kind in the file,
+// and the method that reads its value. The timeout is the one that stands beside it.
+type kinds[T any] map[string]func(d *decoder, n *yaml.Node, path string, timeout time.Duration) T
+
+// publishing and deploying are the kinds of hooks that the file can name for either
+// event, reading are the kinds of places where a document can be read back. A new kind
+// is a file in package hooks, and here its method and its line in each table that it
+// belongs in.
+var (
+	publishing = kinds[hooks.Hook]{
+		"command": (*decoder).commandHook,
+		"file":    (*decoder).fileHook,
+		"webhook": (*decoder).webhook,
+	}
+	deploying = kinds[hooks.Hook]{ // there is no document to write to a file
+		"command": (*decoder).commandHook,
+		"webhook": (*decoder).webhook,
+	}
+	reading = kinds[hooks.Reader]{
+		"command": (*decoder).commandReader,
+		"file":    (*decoder).fileReader,
+		"url":     (*decoder).urlReader,
+	}
+)
+
+// hooks reads a list of hooks.
+func (d *decoder) hooks(dest *[]hooks.Hook, known kinds[hooks.Hook]) func(*yaml.Node, string) {
 	return func(n *yaml.Node, path string) {
 		d.sequence(n, path, func(n *yaml.Node, path string) {
-			h := Hook{Timeout: time.Minute}
-			known := fields{
-				"command": func(n *yaml.Node, path string) { d.command(&h.Command, n, path) },
-				"webhook": func(n *yaml.Node, path string) { d.webhook(&h, n, path) },
-				"timeout": d.timeout(&h.Timeout),
-			}
-			kinds := []string{"command", "webhook"}
-			if publish {
-				known["file"] = d.publishFile(&h.File)
-				kinds = []string{"command", "file", "webhook"}
-			}
-			before := len(d.errs)
-			d.mapping(n, path, known)
-			d.exactlyOne(n, path, before, kinds...)
-			*dest = append(*dest, h)
+			*dest = append(*dest, oneOf(d, n, path, known))
 		})
 	}
 }
 
-func (d *decoder) command(dest *[]string, n *yaml.Node, path string) {
+func (d *decoder) readBack(dest *hooks.Reader) func(*yaml.Node, string) {
+	return func(n *yaml.Node, path string) { *dest = oneOf(d, n, path, reading) }
+}
+
+// oneOf reads a mapping that names exactly one of the kinds, and perhaps a timeout.
+func oneOf[T any](d *decoder, n *yaml.Node, path string, known kinds[T]) (v T) {
+	before := len(d.errs)
+	timeout := time.Minute
+	if t := valueOf(n, "timeout"); t != nil { // first, wherever it is
+		d.duration(&timeout, time.Second, time.Hour, "a duration from 1s to 1h")(t, path+".timeout")
+	}
+	keys := fields{"timeout": func(*yaml.Node, string) {}}
+	for name, decode := range known {
+		keys[name] = func(n *yaml.Node, path string) { v = decode(d, n, path, timeout) }
+	}
+	d.mapping(n, path, keys)
+	// Where something else is wrong, an unknown key may have meant one of the kinds.
+	names := slices.Sorted(maps.Keys(known))
+	count := given(n, names...)
+	if n.Kind == yaml.MappingNode && (count > 1 || (count == 0 && len(d.errs) == before)) {
+		d.errorf(n, path, "want exactly one of %s", strings.Join(names, ", "))
+	}
+	return v
+}
+
+func (d *decoder) commandHook(n *yaml.Node, path string, timeout time.Duration) hooks.Hook {
+	return hooks.Command{Args: d.command(n, path), Timeout: timeout}
+}
+
+func (d *decoder) commandReader(n *yaml.Node, path string, timeout time.Duration) hooks.Reader {
+	return hooks.Command{Args: d.command(n, path), Timeout: timeout}
+}
+
+// command reads an argument list.
+func (d *decoder) command(n *yaml.Node, path string) []string {
 	if n.Kind == yaml.ScalarNode {
 		d.errorf(n, path, "want a list of arguments, found %s; no shell is involved, so write [program, argument, ...]", found(n))
-		return
+		return nil
 	}
-	args := []string{}
+	var args []string
 	before := len(d.errs)
 	d.sequence(n, path, func(n *yaml.Node, path string) {
 		if !d.is(n, path, yaml.ScalarNode, "an argument") {
@@ -50,53 +99,56 @@ func (d *decoder) command(dest *[]string, n *yaml.Node, path string) {
 		args = append(args, n.Value) // 1 and true are arguments too
 	})
 	if len(d.errs) > before {
-		return
+		return nil
 	}
 	if len(args) == 0 {
 		d.errorf(n, path, "want a list that begins with a program")
-		return
+		return nil
 	}
 	if strings.Contains(args[0], "/") {
 		args[0] = d.resolve(args[0])
 	}
-	*dest = args
+	return args
 }
 
-// exactlyOne complains unless one of the keys is given. A mapping in which
-// something else is wrong may have meant one: before is the number of mistakes
-// before it was read.
-func (d *decoder) exactlyOne(n *yaml.Node, path string, before int, keys ...string) {
-	count := given(n, keys...)
-	if n.Kind == yaml.MappingNode && (count > 1 || (count == 0 && len(d.errs) == before)) {
-		d.errorf(n, path, "want exactly one of %s", strings.Join(keys, ", "))
-	}
-}
-
-// publishFile reads the path of a file to publish to. Two publications must not
+// fileHook reads the path of a file to publish to. Two publications must not
 // overwrite each other.
-func (d *decoder) publishFile(dest *string) func(*yaml.Node, string) {
-	return func(n *yaml.Node, path string) {
-		if !d.textAt(dest, "the path of a file", n, path) {
-			return
-		}
-		*dest = d.resolve(*dest)
-		if line, taken := d.published[*dest]; taken {
-			d.errorf(n, path, "%q is published to already, in line %d", *dest, line)
-			return
-		}
-		d.published[*dest] = n.Line
+func (d *decoder) fileHook(n *yaml.Node, path string, _ time.Duration) hooks.Hook {
+	var f hooks.File
+	if !d.textAt(&f.Path, "the path of a file", n, path) {
+		return f
 	}
+	f.Path = d.resolve(f.Path)
+	if line, taken := d.published[f.Path]; taken {
+		d.errorf(n, path, "%q is already published to, in line %d", f.Path, line)
+		return f
+	}
+	d.published[f.Path] = n.Line
+	return f
 }
 
-func (d *decoder) webhook(h *Hook, n *yaml.Node, path string) {
-	h.Webhook = &Webhook{}
+func (d *decoder) fileReader(n *yaml.Node, path string, _ time.Duration) hooks.Reader {
+	var f hooks.File
+	d.path(&f.Path, "the path of a file")(n, path)
+	return f
+}
+
+func (d *decoder) webhook(n *yaml.Node, path string, timeout time.Duration) hooks.Hook {
+	w := hooks.Webhook{Timeout: timeout}
 	d.mapping(n, path, fields{
-		"url":         d.httpsURL(&h.Webhook.URL),
-		"secret_file": d.readable(&h.Webhook.SecretFile, "the path of a file with the key that signs requests"),
+		"url":         d.httpsURL(&w.URL),
+		"secret_file": d.readable(&w.SecretFile, "the path of a file with the key that signs requests"),
 	})
 	if n.Kind == yaml.MappingNode && given(n, "url") == 0 {
 		d.errorf(n, path, "url is missing: want an https URL")
 	}
+	return w
+}
+
+func (d *decoder) urlReader(n *yaml.Node, path string, timeout time.Duration) hooks.Reader {
+	u := hooks.URL{Timeout: timeout}
+	d.httpsURL(&u.URL)(n, path)
+	return u
 }
 
 func (d *decoder) httpsURL(dest *string) func(*yaml.Node, string) {
@@ -109,10 +161,6 @@ func (d *decoder) httpsURL(dest *string) func(*yaml.Node, string) {
 			d.errorf(n, path, "%.200q: want an https URL (http to this machine only)", *dest)
 		}
 	}
-}
-
-func (d *decoder) timeout(dest *time.Duration) func(*yaml.Node, string) {
-	return d.duration(dest, time.Second, time.Hour, "a duration from 1s to 1h")
 }
 
 func loopback(host string) bool {

@@ -11,13 +11,15 @@ import (
 )
 
 // decoder walks the nodes of a YAML document and collects every mistake. (The
-// library's own strict mode stops at the first, and tells no path.)
+// library's own strict mode stops at the first, and does not give its path.)
 type decoder struct {
 	file string
 	dir  string // relative paths count from here
 	errs Errors
 
-	termsMissing map[*yaml.Node]bool // by acme section: complained about once
+	knownProvider func(name string) error // nil: any DNS provider is accepted
+
+	termsMissing map[*yaml.Node]bool // the acme sections for which that was reported
 	published    map[string]int      // the line of each file that is published to
 }
 
@@ -25,11 +27,11 @@ func (d *decoder) errorf(n *yaml.Node, path, format string, args ...any) {
 	d.errs = append(d.errs, Error{File: d.file, Line: n.Line, Path: path, Text: fmt.Sprintf(format, args...)})
 }
 
-// fields says what to do with each key of a mapping.
+// fields are the keys that a mapping can have, and what reads their values.
 type fields map[string]func(n *yaml.Node, path string)
 
-// mapping hands each value of a mapping to the function of its key, in the file's
-// order.
+// mapping passes each value of a mapping to the function of its key, in the order of
+// the file.
 func (d *decoder) mapping(n *yaml.Node, path string, known fields) {
 	if !d.is(n, path, yaml.MappingNode, "keys and values") {
 		return
@@ -68,7 +70,7 @@ func (d *decoder) mapping(n *yaml.Node, path string, known fields) {
 	}
 }
 
-// sequence hands each element of a list to f.
+// sequence passes each element of a list to f.
 func (d *decoder) sequence(n *yaml.Node, path string, f func(n *yaml.Node, path string)) {
 	if !d.is(n, path, yaml.SequenceNode, "a list") {
 		return
@@ -78,7 +80,7 @@ func (d *decoder) sequence(n *yaml.Node, path string, f func(n *yaml.Node, path 
 	}
 }
 
-// is reports, and complains unless, a node is of the kind.
+// is reports whether a node is of the kind; if not, that is a mistake.
 func (d *decoder) is(n *yaml.Node, path string, kind yaml.Kind, want string) bool {
 	switch {
 	case n.Kind == yaml.AliasNode:
@@ -112,8 +114,8 @@ func found(n *yaml.Node) string {
 	return fmt.Sprintf("%.100q", n.Value)
 }
 
-// bare is a value as %q writes it, without the quotes: a tag can call anything a
-// number.
+// bare is a value as %q writes it, without the quotes. It has to be escaped: a tag can
+// declare anything to be a number.
 func bare(s string) string { return strings.Trim(fmt.Sprintf("%.100q", s), `"`) }
 
 // valueOf returns the value of a key, or nil.
@@ -140,7 +142,7 @@ func given(n *yaml.Node, keys ...string) int {
 	return count
 }
 
-// text reads a string that is not empty and has no control characters.
+// text reads a string that is not empty and contains no control characters.
 func (d *decoder) text(dest *string, want string) func(*yaml.Node, string) {
 	return func(n *yaml.Node, path string) { d.textAt(dest, want, n, path) }
 }

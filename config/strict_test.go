@@ -50,8 +50,8 @@ var complete = []struct {
 	{"comments only", "# nothing\n", []string{"/c.yaml: the file is empty"}},
 	{"null", "~", []string{"/c.yaml:1: want keys and values, found nothing"}},
 	{"a channel with all it can lack", channel("{name: A, format: xml}"), []string{
-		"/c.yaml:4: certificates[0].channels[0].name: \"A\" is no channel name: want lower-case letters, digits and '-', at most 64, not beginning with '-'",
-		`/c.yaml:4: certificates[0].channels[0].format: "xml" is no format: want json`,
+		"/c.yaml:4: certificates[0].channels[0].name: \"A\" is not a valid channel name: want lower-case letters, digits and '-', at most 64, beginning with a letter or digit",
+		`/c.yaml:4: certificates[0].channels[0].format: "xml" is not a format: want json`,
 		"/c.yaml:4: certificates[0].channels[0]: lifetime is missing: want how long a client goes on enforcing a pin set after a newer one is out, such as 30d, or forever when there is no limit",
 		"/c.yaml:4: certificates[0].channels[0]: publish is missing: want a list with at least one hook",
 	}},
@@ -78,10 +78,10 @@ certificates:
 		"/c.yaml:1: acme.accept_terms: read the terms of service of https://acme-v02.api.letsencrypt.org/directory and set accept_terms: true",
 	}},
 	{"a CA of its own that is none", certificate("domains: [a.example.com]\n   acme: {directory: \"ftp://x\"}"), []string{
-		`/c.yaml:4: certificates[0].acme.directory: "ftp://x" is no ACME directory: want an https URL, or one of google, google-staging, letsencrypt, letsencrypt-staging, zerossl`,
+		`/c.yaml:4: certificates[0].acme.directory: "ftp://x" is not an ACME directory: want an https URL, or one of google, google-staging, letsencrypt, letsencrypt-staging, zerossl`,
 	}},
 	{"a wildcard in its own line", certificate("domains:\n   - a.example.com\n   - '*.example.com'"), []string{
-		`/c.yaml:5: certificates[0].domains[1]: "*.example.com" is a wildcard, which CAs give out for dns-01 only: set challenge to dns-01`,
+		`/c.yaml:5: certificates[0].domains[1]: "*.example.com" is a wildcard, which CAs issue for dns-01 only: set challenge to dns-01`,
 	}},
 	{"two certificates that publish to one file", `acme: {accept_terms: true}
 certificates:
@@ -94,9 +94,9 @@ certificates:
         lifetime: 1d
         publish:
           - file: ./x
-`, []string{`/c.yaml:11: certificates[1].channels[0].publish[0].file: "/x" is published to already, in line 4`}},
+`, []string{`/c.yaml:11: certificates[1].channels[0].publish[0].file: "/x" is already published to, in line 4`}},
 	{"a rollover that never ends", certificate("domains: [a.example.com]\n   rollover: {keep_old_pin: 30d, every: 2w}"), []string{
-		"/c.yaml:3: certificates[0].rollover: every (2w) must be longer than keep_old_pin (4w2d), since a rollover begins only when the one before is over",
+		"/c.yaml:3: certificates[0].rollover: every (14d) must be longer than keep_old_pin (30d): a rollover begins only when the previous one is over",
 	}},
 	{"rollovers all the time", certificate("domains: [a.example.com]\n   rollover: {every: 1h, keep_old_pin: 400d}"), []string{
 		`/c.yaml:4: certificates[0].rollover.every: "1h": want a duration such as 365d, from 1d to 3660d`,
@@ -120,7 +120,7 @@ func TestWhatIsSaidOfAFileIsComplete(t *testing.T) {
 	for _, tt := range complete {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			_, err := Parse("/c.yaml", []byte(tt.yaml))
+			_, err := Parse("/c.yaml", []byte(tt.yaml), nil)
 			var errs Errors
 			if !errors.As(err, &errs) {
 				t.Fatalf("error %v, want Errors", err)
@@ -140,7 +140,7 @@ certificates:
   - domains: [a.example.com]
     challenge: {http-01: {listen: "LOCALHOST:80"}}
     check: [BÜCHER.example, "web1:8443", "[::1]:443"]
-`))
+`), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +184,7 @@ func TestParseMakesPathsAbsolute(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg, err := Parse("c.yaml", []byte(minimal+"state: here"))
+	cfg, err := Parse("c.yaml", []byte(minimal+"state: here"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

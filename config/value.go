@@ -28,7 +28,7 @@ func (d *decoder) path(dest *string, want string) func(*yaml.Node, string) {
 	}
 }
 
-// readable reads the path of a file that must be there and readable.
+// readable reads the path of a file that must exist and be readable.
 func (d *decoder) readable(dest *string, want string) func(*yaml.Node, string) {
 	return func(n *yaml.Node, path string) {
 		if !d.textAt(dest, want, n, path) {
@@ -68,7 +68,8 @@ func (d *decoder) directory(dest *string, want string) func(*yaml.Node, string) 
 	}
 }
 
-// reason takes the path out of a file system's error: it is in the message, quoted.
+// reason removes the path from an error of the file system: the message has it
+// already, quoted.
 func reason(err error) error {
 	var pe *fs.PathError
 	if errors.As(err, &pe) {
@@ -120,8 +121,8 @@ func (d *decoder) addresses(dest *[]string, defaultPort, want string) func(*yaml
 	}
 }
 
-// parseHost reads what can be connected to: an address or a host's name, which may
-// be a local one of a single label.
+// parseHost reads what can be connected to: an IP address or a host name, which may
+// have a single label.
 func parseHost(s string) (string, error) {
 	if _, err := netip.ParseAddr(s); err == nil {
 		return s, nil

@@ -21,25 +21,26 @@ import (
 	"keepkey/internal/fault"
 )
 
-// Command is a program that is run for an event.
+// Command is a program that is run for an event. It is a [Hook], and a [Reader] of
+// what it prints.
 type Command struct {
 	Args    []string      // the program and its arguments
 	Timeout time.Duration // 0 stands for a minute
 }
+
+func (c Command) ID() string { return identity("command", c.Args...) }
 
 func (c Command) String() string { return fmt.Sprintf("%q", strings.Join(c.Args, " ")) }
 
 const (
 	maxOutput = 64 << 10        // bytes of output that are kept
 	grace     = 2 * time.Second // between SIGTERM and SIGKILL
-
-	defaultTimeout = time.Minute
 )
 
 // inherited are the variables that a hook gets from keepkey's own environment.
 // It is a list of what may pass, since nobody can list what may not: DNS
 // providers take their credentials from the environment. The LC_ variables pass
-// besides, see [inherits].
+// too, see [inherits].
 var inherited = []string{"PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR"}
 
 func inherits(name string) bool {
@@ -49,7 +50,7 @@ func inherits(name string) bool {
 // Run runs the program. Exit status 0 is success. When the time limit passes, or
 // ctx ends, the whole process group is ended.
 func (c Command) Run(ctx context.Context, e Event) error {
-	fail := func(reason, output string) error { return &Error{Hook: c.String(), Reason: reason, Output: output} }
+	fail := func(reason, output string) error { return failed(c, reason, output) }
 	input, err := e.encode()
 	if err != nil {
 		return fail(err.Error(), "")
@@ -74,14 +75,29 @@ func (c Command) Run(ctx context.Context, e Event) error {
 	}
 
 	var output tailBuffer
-	return c.exec(ctx, env, input, &output, &output)
+	return c.exec(ctx, env, input, &output, &output, fail)
 }
 
-// exec runs the program, and explains how it failed with the end of its output.
-func (c Command) exec(ctx context.Context, env []string, input []byte, stdout io.Writer, output *tailBuffer) error {
-	fail := func(reason, output string) error { return &Error{Hook: c.String(), Reason: reason, Output: output} }
+// Read runs the program and returns what it prints on standard output. It is told
+// of the event like a hook, except that there is no file with the document.
+func (c Command) Read(ctx context.Context, e Event) ([]byte, error) {
+	fail := func(reason, output string) error { return unread(c, reason, output) }
+	input, err := e.encode()
+	if err != nil {
+		return nil, fail(err.Error(), "")
+	}
+	document := headBuffer{limit: maxDocument + 1}
+	var stderr tailBuffer
+	if err := c.exec(ctx, environment(e), input, &document, &stderr, fail); err != nil {
+		return nil, err
+	}
+	return bounded(c, document.Bytes())
+}
+
+// exec runs the program. It explains a failure, with the end of its output, by fail.
+func (c Command) exec(ctx context.Context, env []string, input []byte, stdout io.Writer, output *tailBuffer, fail func(reason, output string) error) error {
 	if len(c.Args) == 0 {
-		return fail("no program is named", "")
+		return fail("it names no program", "")
 	}
 	limit := cmp.Or(c.Timeout, defaultTimeout)
 	limited, cancel := context.WithTimeout(ctx, limit)
@@ -90,12 +106,13 @@ func (c Command) exec(ctx context.Context, env []string, input []byte, stdout io
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(input), stdout, output
 	cmd.Env = env
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	// When the program was told to stop, in nanoseconds; 0 when it ended by itself.
-	// The context alone can't tell: the limit may also pass between a good end and
-	// the end of the output, and a hook that succeeded must not be called again.
+	// When the program was told to stop, in nanoseconds; 0 if it ended by itself.
+	// The context alone can't tell: the limit may also pass after the program has
+	// succeeded and before its output ends, and a hook that succeeded must not be
+	// called again.
 	var stopped atomic.Int64
 	cmd.Cancel = func() error {
-		// The group, or grandchildren would live on. SIGKILL follows after the grace.
+		// The whole group, or grandchildren would live on. SIGKILL follows after the grace.
 		if errors.Is(syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM), syscall.ESRCH) {
 			return os.ErrProcessDone
 		}
@@ -109,10 +126,10 @@ func (c Command) exec(ctx context.Context, env []string, input []byte, stdout io
 		}
 		err := cmd.Wait()
 		if at := stopped.Load(); at != 0 {
-			// The program is gone; what it started may still be tidying up.
+			// The program is gone, but what it started may still be tidying up.
 			awaitGroup(cmd.Process.Pid, time.Unix(0, at).Add(grace))
 		}
-		// Whatever the program left behind in its group goes with it: it would hold
+		// Whatever the program left behind in its group is ended too: it would hold
 		// locks and ports of a run that is over.
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		return err
@@ -120,7 +137,7 @@ func (c Command) exec(ctx context.Context, env []string, input []byte, stdout io
 	var exit *exec.ExitError
 	switch {
 	case err == nil, errors.Is(err, exec.ErrWaitDelay):
-		// ErrWaitDelay: it ended well, but a child of its kept the output open.
+		// ErrWaitDelay: it succeeded, but one of its children kept the output open.
 		return nil
 	case stopped.Load() != 0, cmd.Process == nil && limited.Err() != nil:
 		if ctx.Err() != nil {
@@ -135,21 +152,21 @@ func (c Command) exec(ctx context.Context, env []string, input []byte, stdout io
 	case errors.Is(err, exec.ErrNotFound):
 		return fail("there is no such program on PATH", "")
 	case errors.Is(err, fs.ErrNotExist):
-		// The kernel says the same of a script whose interpreter is missing.
+		// The kernel reports a script whose interpreter is missing in the same way.
 		if _, err := os.Stat(cmd.Path); err == nil {
-			return fail("its interpreter does not exist; look at the script's first line", "")
+			return fail("its interpreter does not exist; check the script's first line", "")
 		}
 		return fail("there is no such program", "")
 	case errors.Is(err, syscall.ENOEXEC):
-		return fail("it is not a program; a script has to begin with a line like #!/bin/sh", "")
+		return fail("it is not a program; a script must begin with a line like #!/bin/sh", "")
 	case errors.Is(err, fs.ErrPermission):
-		return fail("it is not executable for keepkey's user", "")
+		return fail("keepkey's user may not execute it", "")
 	}
 	return fail(err.Error(), output.String())
 }
 
 // awaitGroup returns when nothing is left of a process group, or at the deadline.
-// It has to ask again and again: those left are not our children to wait for.
+// It has to poll: what is left are not our children, so we can't wait for them.
 func awaitGroup(pgid int, deadline time.Time) {
 	for syscall.Kill(-pgid, 0) == nil && time.Now().Before(deadline) {
 		time.Sleep(10 * time.Millisecond)
@@ -185,7 +202,7 @@ func environment(e Event) []string {
 	return env
 }
 
-// tailBuffer takes any amount of output and keeps the end.
+// tailBuffer accepts any amount of output and keeps the end.
 type tailBuffer struct{ data []byte }
 
 func (b *tailBuffer) Write(p []byte) (int, error) {
@@ -202,3 +219,14 @@ func (b *tailBuffer) Write(p []byte) (int, error) {
 }
 
 func (b *tailBuffer) String() string { return string(b.data) }
+
+// headBuffer accepts any amount of output and keeps the beginning.
+type headBuffer struct {
+	bytes.Buffer
+	limit int
+}
+
+func (b *headBuffer) Write(p []byte) (int, error) {
+	b.Buffer.Write(p[:min(len(p), b.limit-b.Len())])
+	return len(p), nil
+}

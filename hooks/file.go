@@ -14,13 +14,15 @@ import (
 	"keepkey/internal/durable"
 )
 
-// File is a file that holds the newest pin set.
+// File is a file that holds the newest pin set. It is a [Hook] and a [Reader].
 type File struct{ Path string }
+
+func (f File) ID() string { return identity("file", f.Path) }
 
 func (f File) String() string { return f.Path }
 
-// Run replaces the file in one step. One that is there already keeps its mode and,
-// as far as keepkey may, its owner; a new one can be read by everybody.
+// Run replaces the file in one step. An existing file keeps its mode and, as far as
+// keepkey may set it, its owner; a new one is readable by everybody.
 func (f File) Run(_ context.Context, e Event) error {
 	err := replaceFile(f.Path, []byte(e.Document))
 	if err == nil {
@@ -31,7 +33,26 @@ func (f File) Run(_ context.Context, e Event) error {
 	if _, statErr := os.Stat(dir); errors.Is(statErr, fs.ErrNotExist) {
 		why = fmt.Sprintf("the directory %s does not exist", dir)
 	}
-	return &Error{Hook: f.String(), Reason: why}
+	return failed(f, why, "")
+}
+
+// Read returns what the file holds.
+func (f File) Read(_ context.Context, _ Event) ([]byte, error) {
+	data, err := readRegular(f.Path)
+	if err != nil {
+		return nil, unread(f, err.Error(), "")
+	}
+	return bounded(f, data)
+}
+
+// readRegular reads a regular file, and little more of it than a document may have.
+func readRegular(path string) ([]byte, error) {
+	file, _, err := openRegular(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return io.ReadAll(io.LimitReader(file, maxDocument+1))
 }
 
 func replaceFile(path string, data []byte) error {
@@ -43,7 +64,7 @@ func replaceFile(path string, data []byte) error {
 		return err
 	}
 	defer old.Close()
-	// One byte more than ours is enough to see that it is another document.
+	// One byte more than ours is enough to see that it is a different document.
 	content, err := io.ReadAll(io.LimitReader(old, int64(len(data))+1))
 	if err != nil {
 		return err
@@ -52,10 +73,9 @@ func replaceFile(path string, data []byte) error {
 		return nil
 	}
 	a := durable.Access{Mode: info.Mode().Perm()}
-	// A file may be another user's, say the web server's: with our owner and its mode,
-	// its readers would be locked out. Only root can give files away, and others only
-	// to a group of theirs; what is not possible is let be, since the new pin set
-	// matters more than whose it is.
+	// The file may belong to another user, say the web server's: with our owner and its
+	// mode, its readers would be locked out. Only root can give files away, and others
+	// only to a group they are in, so ownership is best effort: publishing matters more.
 	owner, ok := info.Sys().(*syscall.Stat_t)
 	if ok && (int(owner.Uid) != os.Geteuid() || int(owner.Gid) != os.Getegid()) {
 		a.Owner, a.Group, a.IfPossible = int(owner.Uid), int(owner.Gid), true
@@ -63,8 +83,8 @@ func replaceFile(path string, data []byte) error {
 	return durable.Replace(path, data, a)
 }
 
-// openRegular opens a file to read it, and nothing that could block: opening a
-// named pipe would wait for a writer, beyond any time limit.
+// openRegular opens a regular file for reading. It never blocks: opening a named
+// pipe would wait for a writer, beyond any time limit.
 func openRegular(path string) (*os.File, fs.FileInfo, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {

@@ -79,7 +79,7 @@ func TestFileThatCannotBeWrittenSaysWhy(t *testing.T) {
 			t.Errorf("error %v, want one that says %q", err, want)
 		}
 	}
-	if _, err := (Source{File: fifo}).Read(context.Background(), publication); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+	if _, err := (File{Path: fifo}).Read(context.Background(), publication); err == nil || !strings.Contains(err.Error(), "not a regular file") {
 		t.Errorf("reading back from a pipe: error %v", err)
 	}
 }

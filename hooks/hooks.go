@@ -1,11 +1,14 @@
-// Package hooks tells somebody of an event, a command, a file or a webhook, and
-// reads back what was published.
+// Package hooks delivers events to commands, files and webhooks, and reads back
+// what was published.
+//
+// A [Hook] is told of an event, a [Reader] finds the document that clients get now.
+// A kind of either is one file here, and one line in config/hook.go. docs/hooks.md
+// is the contract with those who are told.
 //
 // A command is an argument list, run without a shell, in a process group of its
-// own that ends with the time limit. It is given the event in its environment and
-// as JSON on standard input (docs/hooks.md is the contract). Its output is bounded
-// and shown only when it fails. No hook is ever given a private key, and none
-// inherits an environment in which there might be one.
+// own that ends with the time limit. Its output is bounded and shown only when it
+// fails. No hook is ever given a private key, and none inherits an environment in
+// which there might be one.
 //
 // Events are delivered at least once: after a crash a hook may be called again
 // with the same event ID.
@@ -13,6 +16,8 @@ package hooks
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -22,7 +27,7 @@ import (
 // The kinds of events.
 const (
 	Publish = "publish" // a pin set is to reach the clients of a channel
-	Deploy  = "deploy"  // a new certificate is live
+	Deploy  = "deploy"  // a new certificate is in place, for servers to load
 )
 
 // Event is what a hook is told. The JSON form is its documented interface.
@@ -38,7 +43,8 @@ type Event struct {
 	Channel       string   `json:"channel,omitempty"`
 	PinSetVersion int      `json:"pin_set_version,omitempty"`
 	Pins          []string `json:"pins,omitempty"`
-	Document      string   `json:"document,omitempty"` // the pin set in the channel's format
+	Document      string   `json:"document,omitempty"`     // the pin set in the channel's format
+	ContentType   string   `json:"content_type,omitempty"` // of the document: the format's media type
 
 	// With Deploy.
 	Serial    string    `json:"serial,omitempty"` // hexadecimal
@@ -52,30 +58,79 @@ func (e Event) encode() ([]byte, error) {
 	return json.Marshal(e)
 }
 
-// Hook is somebody to tell.
+// Hook is told of events.
 type Hook interface {
-	// Run tells them, and returns when they have taken it up.
+	// Run delivers the event, and returns when it was taken up. Failures are [*Error]s.
 	Run(ctx context.Context, e Event) error
-	// String names the hook for people.
+	// ID identifies the hook by what it does, so that its successes are remembered
+	// however the configuration is reordered: 16 hexadecimal digits. Two hooks of
+	// different kinds never share one. How long a hook may take, or where its secret
+	// is, is not part of what it does.
+	ID() string
+	// String names the hook for people. It shows no secret.
 	String() string
 }
 
-// Error says that a hook failed, and shows the end of what it had to say.
+// Reader is a place where a published document can be read back, as clients see it.
+//
+// Reading a [Command] runs it, so one that is configured as a hook is not a place
+// to look: ask a hook whether it is a [File], not whether it is a Reader.
+type Reader interface {
+	// Read returns the document that is there now, at most 1 MiB. Failures are [*Error]s.
+	Read(ctx context.Context, e Event) ([]byte, error)
+	// String names the place for people. It shows no secret.
+	String() string
+}
+
+// defaultTimeout is for hooks and readers that were given no time limit.
+const defaultTimeout = time.Minute
+
+// maxDocument bounds a document that is read back, in bytes.
+const maxDocument = 1 << 20
+
+// identity is the ID of the hook of a kind that does what the fields say. Each part
+// is preceded by its length: no two lists of parts are written the same.
+func identity(kind string, fields ...string) string {
+	h := sha256.New()
+	for _, part := range append([]string{kind}, fields...) {
+		fmt.Fprintf(h, "%d:%s", len(part), part)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:8])
+}
+
+// bounded returns a document that was read, unless it is too long to be one.
+func bounded(r Reader, data []byte) ([]byte, error) {
+	if len(data) > maxDocument {
+		return nil, unread(r, fmt.Sprintf("it has more than %d bytes", maxDocument), "")
+	}
+	return data, nil
+}
+
+// Error says that a hook or a reader failed, and shows the end of what it printed
+// or answered.
 type Error struct {
-	Hook   string
+	What   string // what was tried, with the hook's or reader's String
 	Reason string
-	Output string // bounded, may hold anything: quote it before showing it
+	Output string // bounded; it may hold anything, so quote it before showing it
 }
 
 func (e *Error) Error() string {
-	msg := fmt.Sprintf("hook %s: %s", e.Hook, e.Reason)
+	msg := fmt.Sprintf("%s: %s", e.What, e.Reason)
 	if out := strings.TrimSpace(e.Output); out != "" {
 		msg += fmt.Sprintf("; its output ends with %q", tail(out, 500))
 	}
 	return msg
 }
 
-// tail returns the last lines of s, at most n bytes.
+// failed is the error of a hook.
+func failed(h Hook, reason, output string) error { return &Error{"hook " + h.String(), reason, output} }
+
+// unread is the error of a reader.
+func unread(r Reader, reason, output string) error {
+	return &Error{"reading " + r.String(), reason, output}
+}
+
+// tail returns the end of s, at most n bytes.
 func tail(s string, n int) string {
 	if len(s) > n {
 		s = s[len(s)-n:]

@@ -2,6 +2,10 @@ package hooks
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -11,6 +15,82 @@ import (
 	"testing"
 	"time"
 )
+
+func TestWebhookIsSigned(t *testing.T) {
+	t.Parallel()
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte("topsecret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var problem string
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		stamp, signature, _ := strings.Cut(r.Header.Get("Keepkey-Signature"), ",v1=")
+		mac := hmac.New(sha256.New, []byte("topsecret"))
+		fmt.Fprintf(mac, "%s.%s", strings.TrimPrefix(stamp, "t="), body)
+		if string(body) != publication.Document || signature != hex.EncodeToString(mac.Sum(nil)) || r.Header.Get("Keepkey-Event-Id") != "e1" {
+			problem = fmt.Sprintf("body %q, headers %v", body, r.Header)
+		}
+	}))
+	defer server.Close()
+	w := Webhook{URL: server.URL, SecretFile: secret, Timeout: time.Minute, Transport: server.Client().Transport}
+	if err := w.Run(context.Background(), publication); err != nil {
+		t.Error(err)
+	}
+	if problem != "" {
+		t.Error(problem)
+	}
+}
+
+func TestWebhookFailuresAreExplained(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		handler http.HandlerFunc
+		want    string
+	}{
+		"refused": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500); io.WriteString(w, "\x1b[31mno") }, "status 500"},
+		"redirect": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+		}, "status 307"},
+		"endless":       {func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(500); w.Write(make([]byte, 10<<20)) }, "status 500"},
+		"never answers": {func(w http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body); <-r.Context().Done() }, "no answer within"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := httptest.NewServer(tt.handler)
+			defer server.Close()
+			w := Webhook{URL: server.URL, Timeout: time.Minute}
+			if name == "never answers" {
+				w.Timeout = 50 * time.Millisecond
+			}
+			err := w.Run(context.Background(), publication)
+			if err == nil || !strings.Contains(err.Error(), tt.want) || len(err.Error()) > 2500 || strings.Contains(err.Error(), "\x1b") {
+				t.Errorf("error %.300v, want one that says %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestWebhookSaysWhatItSends(t *testing.T) {
+	t.Parallel()
+	types := make(chan string, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { types <- r.Header.Get("Content-Type") }))
+	defer server.Close()
+	for _, tt := range []struct {
+		event Event
+		want  string
+	}{
+		{publication, "application/vnd.example+json"},
+		{Event{Kind: Deploy}, "application/json"}, // the event itself
+	} {
+		if err := (Webhook{URL: server.URL}).Run(context.Background(), tt.event); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-types; got != tt.want {
+			t.Errorf("%s: content type %q, want %q", tt.event.Kind, got, tt.want)
+		}
+	}
+}
 
 func TestWebhookSuccessDoesNotWaitForTheAnswersEnd(t *testing.T) {
 	t.Parallel()
@@ -55,7 +135,7 @@ func TestSecretLosesItsLineEndAndNothingElse(t *testing.T) {
 func TestErrorsDoNotTellWhatTheAddressHides(t *testing.T) {
 	t.Parallel()
 	const address = "http://user:hunter2@127.0.0.1:1/pins?token=hunter2"
-	_, readErr := Source{URL: address}.Read(context.Background(), publication)
+	_, readErr := URL{URL: address}.Read(context.Background(), publication)
 	for _, err := range []error{
 		readErr,
 		Webhook{URL: address}.Run(context.Background(), publication),

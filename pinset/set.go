@@ -9,20 +9,14 @@ type Set struct {
 	Pins    []Pin `json:"pins"`
 }
 
-// Equal reports whether two pin sets have the same version and the same pins, in
-// whatever order.
-func (s Set) Equal(o Set) bool {
-	lacks := func(pins []Pin) func(Pin) bool {
+// Equal reports whether two pin sets have the same version and the [SamePins].
+func (s Set) Equal(o Set) bool { return s.Version == o.Version && SamePins(s.Pins, o.Pins) }
+
+// SamePins reports whether a client that accepts the pins in a accepts exactly those
+// in b: order and repetition mean nothing.
+func SamePins(a, b []Pin) bool {
+	lackedBy := func(pins []Pin) func(Pin) bool {
 		return func(p Pin) bool { return !slices.Contains(pins, p) }
 	}
-	return s.Version == o.Version &&
-		!slices.ContainsFunc(s.Pins, lacks(o.Pins)) && !slices.ContainsFunc(o.Pins, lacks(s.Pins))
+	return !slices.ContainsFunc(a, lackedBy(b)) && !slices.ContainsFunc(b, lackedBy(a))
 }
-
-// FormatJSON is the format of keepkey's own pin set documents, for apps that
-// fetch them.
-const FormatJSON = "json"
-
-// Formats returns the formats in which a pin set can be written, in the order in
-// which messages list them. Package format writes them.
-func Formats() []string { return []string{FormatJSON} }

@@ -1,4 +1,3 @@
-// Package format writes pin sets as the files that clients read. It is pure.
 package format
 
 import (
@@ -9,45 +8,11 @@ import (
 	"keepkey/pinset"
 )
 
-// Document is a pin set together with what a client has to know about it.
-type Document struct {
-	Name      string        // of the lineage
-	Domains   []string      // hosts that serve the key
-	Set       pinset.Set    // the pins to accept
-	Published time.Time     // when this version was first given to the channel
-	Lifetime  time.Duration // how long to enforce it after a newer one is out; 0 for no limit
-}
-
-// Encode writes the document in the named format. The same document gives the
-// same bytes.
-func Encode(format string, d Document) ([]byte, error) {
-	if format != pinset.FormatJSON {
-		return nil, fmt.Errorf("%q is no format of pin sets: want json", format)
-	}
-	return encodeJSON(d)
-}
-
-// Decode reads back what [Encode] wrote. Of a document that differs in spacing, or
-// has fields that are not known here, it returns the same pin set.
-func Decode(format string, data []byte) (pinset.Set, error) {
-	if format != pinset.FormatJSON {
-		return pinset.Set{}, fmt.Errorf("%q is no format of pin sets: want json", format)
-	}
-	var doc jsonDocument
-	if err := json.Unmarshal(data, &doc); err != nil {
-		return pinset.Set{}, fmt.Errorf("not a pin set document: %.200q", err.Error())
-	}
-	if doc.Schema != 1 || doc.Version < 1 || len(doc.Pins) == 0 {
-		return pinset.Set{}, fmt.Errorf("not a pin set document of schema 1: schema %d, version %d, %d pins", doc.Schema, doc.Version, len(doc.Pins))
-	}
-	set := pinset.Set{Version: doc.Version}
-	for _, p := range doc.Pins {
-		if p.Algorithm != "sha256" {
-			return pinset.Set{}, fmt.Errorf("a pin with the algorithm %.50q: want sha256", p.Algorithm)
-		}
-		set.Pins = append(set.Pins, p.Value)
-	}
-	return set, nil
+// JSON is keepkey's own format, for apps that fetch their pins. docs/json.md
+// describes it.
+var JSON = Format{
+	Name: "json", ContentType: "application/json", Ext: ".json",
+	Encode: encodeJSON, Decode: decodeJSON,
 }
 
 type jsonDocument struct {
@@ -56,6 +21,7 @@ type jsonDocument struct {
 	Domains   []string  `json:"domains"`
 	Version   int       `json:"version"`
 	Published time.Time `json:"published"`
+	Expires   time.Time `json:"expires,omitzero"`
 	MaxAge    int64     `json:"max_age_seconds,omitempty"`
 	Pins      []jsonPin `json:"pins"`
 }
@@ -68,13 +34,38 @@ type jsonPin struct {
 func encodeJSON(d Document) ([]byte, error) {
 	doc := jsonDocument{
 		Schema: 1, Name: d.Name, Domains: d.Domains, Version: d.Set.Version,
-		Published: d.Published.UTC().Truncate(time.Second),
-		MaxAge:    int64(d.Lifetime / time.Second),
-		Pins:      []jsonPin{},
+		Published: wholeSeconds(d.Published), Expires: wholeSeconds(d.Expires),
+		MaxAge: int64(d.Lifetime / time.Second),
+		Pins:   []jsonPin{},
 	}
 	for _, p := range d.Set.Pins {
 		doc.Pins = append(doc.Pins, jsonPin{Algorithm: "sha256", Value: p})
 	}
 	data, err := json.MarshalIndent(doc, "", "  ")
-	return append(data, '\n'), err
+	if err != nil {
+		return nil, err
+	}
+	return append(data, '\n'), nil
+}
+
+// wholeSeconds rounds down: an expiry must not be later for clients than it is for
+// the ledger.
+func wholeSeconds(t time.Time) time.Time { return t.UTC().Truncate(time.Second) }
+
+func decodeJSON(data []byte) (Found, error) {
+	var doc jsonDocument
+	if err := json.Unmarshal(data, &doc); err != nil {
+		return Found{}, fmt.Errorf("not a pin set document: %.200q", err.Error())
+	}
+	if doc.Schema != 1 || doc.Version < 1 || len(doc.Pins) == 0 {
+		return Found{}, fmt.Errorf("not a pin set document of schema 1: schema %d, version %d, %d pins", doc.Schema, doc.Version, len(doc.Pins))
+	}
+	found := Found{Version: doc.Version, Expires: doc.Expires.UTC()}
+	for _, p := range doc.Pins {
+		if p.Algorithm != "sha256" {
+			return Found{}, fmt.Errorf("a pin with the algorithm %.50q: want sha256", p.Algorithm)
+		}
+		found.Pins = append(found.Pins, p.Value)
+	}
+	return found, nil
 }

@@ -10,12 +10,13 @@ import (
 
 func TestJSONIsTheDocumentedOne(t *testing.T) {
 	t.Parallel()
-	got, err := Encode(pinset.FormatJSON, Document{
+	doc := Document{
 		Name: "api", Domains: []string{"api.example.com"},
 		Set:       pinset.Set{Version: 7, Pins: []pinset.Pin{{1}, {2}}},
 		Published: time.Date(2026, 11, 21, 6, 0, 0, 500, time.FixedZone("", 3600)),
 		Lifetime:  30 * 24 * time.Hour,
-	})
+		Expires:   time.Date(2027, 6, 1, 2, 0, 0, 999_999_999, time.FixedZone("", 7200)),
+	}
 	want := `{
   "schema": 1,
   "name": "api",
@@ -24,6 +25,7 @@ func TestJSONIsTheDocumentedOne(t *testing.T) {
   ],
   "version": 7,
   "published": "2026-11-21T05:00:00Z",
+  "expires": "2027-06-01T00:00:00Z",
   "max_age_seconds": 2592000,
   "pins": [
     {
@@ -37,60 +39,51 @@ func TestJSONIsTheDocumentedOne(t *testing.T) {
   ]
 }
 `
-	if string(got) != want || err != nil {
+	if got, err := JSON.Encode(doc); string(got) != want || err != nil {
 		t.Errorf("got\n%s(%v), want\n%s", got, err, want)
 	}
+	doc.Expires, doc.Lifetime = time.Time{}, 0
+	want = strings.Replace(want, "  \"expires\": \"2027-06-01T00:00:00Z\",\n", "", 1)
+	want = strings.Replace(want, "  \"max_age_seconds\": 2592000,\n", "", 1)
+	if got, err := JSON.Encode(doc); string(got) != want || err != nil {
+		t.Errorf("without an end, got\n%s(%v), want\n%s", got, err, want)
+	}
 }
 
-func TestDocumentReadsBackAsThePinSetItHolds(t *testing.T) {
+const somePins = `"pins":[{"algorithm":"sha256","value":"AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}]`
+
+func TestJSONIsFoundHoweverItIsLaidOut(t *testing.T) {
 	t.Parallel()
-	want := pinset.Set{Version: 7, Pins: []pinset.Pin{{1}, {2}}}
-	data, err := Encode(pinset.FormatJSON, Document{Name: "api", Set: want})
-	if err != nil {
-		t.Fatal(err)
+	for _, good := range []string{
+		`{"schema":1,"version":7,` + somePins + `}`,
+		"\n\t{ \"" + `version":7, "schema" :1,"unknown":{"a":[]},` + somePins + "}\n\n",
+		`{"schema":1,"version":7,"expires":null,` + somePins + `}`,
+	} {
+		if got, err := JSON.Decode([]byte(good)); err != nil || got.Version != 7 || !got.Expires.IsZero() || !pinset.SamePins(got.Pins, []pinset.Pin{{1}}) {
+			t.Errorf("%q: found %v (%v)", good, got, err)
+		}
 	}
-	if got, err := Decode(pinset.FormatJSON, data); err != nil || !got.Equal(want) {
-		t.Errorf("%v (%v), want %v", got, err, want)
+	got, err := JSON.Decode([]byte(`{"schema":1,"version":7,"expires":"2027-06-01T02:00:00+02:00",` + somePins + `}`))
+	if err != nil || !got.Expires.Equal(expiry) {
+		t.Errorf("found %v (%v)", got, err)
 	}
+}
+
+func TestWhatIsNotAJSONDocumentIsNotTakenForOne(t *testing.T) {
+	t.Parallel()
 	for _, bad := range []string{
-		"", "null", "[]", "{}", "<html>", `{"schema":2,"version":7,"pins":[{"algorithm":"sha256","value":"AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}]}`,
+		"", "null", "[]", "{}", "<html>",
+		`{"schema":2,"version":7,` + somePins + `}`,
+		`{"schema":1,"version":0,` + somePins + `}`,
+		`{"schema":1,"version":-7,` + somePins + `}`,
+		`{"schema":1,"version":7,"pins":[]}`,
 		`{"schema":1,"version":7,"pins":[{"algorithm":"sha1","value":"AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}]}`,
 		`{"schema":1,"version":7,"pins":[{"algorithm":"sha256","value":"AQ=="}]}`,
+		`{"schema":1,"version":7,"expires":"soon",` + somePins + `}`,
+		`{"schema":1,"version":7,` + somePins + `} {}`,
 	} {
-		if got, err := Decode(pinset.FormatJSON, []byte(bad)); err == nil {
+		if got, err := JSON.Decode([]byte(bad)); err == nil {
 			t.Errorf("%q is taken for %v", bad, got)
 		}
-	}
-}
-
-func FuzzDecode(f *testing.F) {
-	data, err := Encode(pinset.FormatJSON, Document{Set: pinset.Set{Version: 1, Pins: []pinset.Pin{{1}}}})
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(data)
-	f.Fuzz(func(t *testing.T, data []byte) {
-		set, err := Decode(pinset.FormatJSON, data)
-		if err != nil {
-			if len(err.Error()) > 1000 || strings.ContainsAny(err.Error(), "\x1b\n") {
-				t.Errorf("the error is not fit to be shown: %q", err)
-			}
-			return
-		}
-		if set.Version < 1 || len(set.Pins) == 0 {
-			t.Errorf("taken for a pin set: %v", set)
-		}
-	})
-}
-
-func TestEveryFormatCanBeWritten(t *testing.T) {
-	t.Parallel()
-	for _, f := range pinset.Formats() {
-		if _, err := Encode(f, Document{}); err != nil {
-			t.Errorf("%s: %v", f, err)
-		}
-	}
-	if _, err := Encode("xml", Document{}); err == nil || !strings.Contains(err.Error(), "json") {
-		t.Errorf("error %v, want one that lists the formats", err)
 	}
 }

@@ -1,0 +1,73 @@
+package hooks
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"regexp"
+	"testing"
+	"time"
+)
+
+// What each hook does is done by none of the others.
+func TestHooksThatDoDifferentThingsHaveDifferentIDs(t *testing.T) {
+	t.Parallel()
+	ids := make(map[string]Hook)
+	for _, h := range []Hook{
+		File{Path: "/a"}, File{Path: "/b"}, File{},
+		Command{Args: []string{"/a"}}, Command{Args: []string{"/a", "b"}}, Command{Args: []string{"/a b"}}, Command{Args: []string{"/a\x00b"}},
+		Command{Args: []string{"/a", ""}}, Command{Args: []string{"/a", "", ""}}, Command{Args: []string{"/", "ab"}}, Command{Args: []string{"/", "a", "b"}}, Command{},
+		Command{Args: []string{"1:a"}}, Command{Args: []string{"file", "/a"}}, Command{Args: []string{"webhook", "https://a.example"}},
+		Webhook{URL: "/a"}, Webhook{URL: "https://a.example"}, Webhook{URL: "https://a.example/"}, Webhook{URL: "https://a.example/?q=1"}, Webhook{},
+		touch{path: "/a"}, touch{},
+	} {
+		id := h.ID()
+		if !regexp.MustCompile(`^[0-9a-f]{16}$`).MatchString(id) {
+			t.Errorf("%#v: ID %q, want 16 hexadecimal digits", h, id)
+		}
+		if other, taken := ids[id]; taken {
+			t.Errorf("%#v and %#v share the ID %s", other, h, id)
+		}
+		ids[id] = h
+	}
+}
+
+// Successes are on record by ID. If IDs were made differently everything would be
+// published and deployed again. These are what sha256sum says of
+// "4:file14:/srv/pins.json" and so on.
+func TestIDsStayWhatTheyAre(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		hook Hook
+		want string
+	}{
+		{File{Path: "/srv/pins.json"}, "e9131974030cd4ab"},
+		{Command{Args: []string{"systemctl", "reload", "nginx"}}, "619c203c6d8939d2"},
+		{Command{Args: []string{"systemctl", "reload", "nginx"}, Timeout: time.Hour}, "619c203c6d8939d2"},
+		{Webhook{URL: "https://pins.example.com/api"}, "82b42b01ad4050e1"},
+		{Webhook{URL: "https://pins.example.com/api", SecretFile: "/etc/keepkey/key", Timeout: time.Second}, "82b42b01ad4050e1"},
+	} {
+		if got := tt.hook.ID(); got != tt.want {
+			t.Errorf("%#v: ID %s, want %s", tt.hook, got, tt.want)
+		}
+	}
+}
+
+// touch is all that a new kind of hook takes, besides its line in config/hook.go.
+type touch struct{ path string }
+
+func (h touch) Run(context.Context, Event) error { return os.WriteFile(h.path, nil, 0o600) }
+func (h touch) ID() string                       { return identity("touch", h.path) }
+func (h touch) String() string                   { return h.path }
+
+func TestANewKindOfHookIsAFewLines(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "touched")
+	var h Hook = touch{path: path}
+	if err := h.Run(context.Background(), publication); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Error(err)
+	}
+}

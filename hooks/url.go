@@ -1,0 +1,64 @@
+package hooks
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+)
+
+// URL is an address from which clients fetch the document. It is a [Reader].
+type URL struct {
+	URL     string
+	Timeout time.Duration // 0 stands for a minute
+	// Transport is for tests; nil stands for the usual one.
+	Transport http.RoundTripper
+}
+
+func (u URL) String() string { return withoutSecrets(u.URL) }
+
+// Read fetches the document, past any cache that heeds Cache-Control.
+func (u URL) Read(ctx context.Context, _ Event) ([]byte, error) {
+	limit := cmp.Or(u.Timeout, defaultTimeout)
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	status, data, err := u.get(limited)
+	switch {
+	case err != nil:
+		return nil, unread(u, failure(ctx, limited, limit, err), "")
+	case status != http.StatusOK:
+		return nil, unread(u, fmt.Sprintf("it answered with status %d", status), tail(string(data), maxAnswer))
+	}
+	return bounded(u, data)
+}
+
+// get returns the status of the answer, and little more of its body than a document
+// may have.
+func (u URL) get(ctx context.Context) (status int, data []byte, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.URL, nil)
+	if err != nil {
+		return 0, nil, err
+	}
+	// What matters is what clients get next, not what a cache still has.
+	req.Header.Set("Cache-Control", "no-cache")
+	req.Header.Set("User-Agent", "keepkey")
+	client := &http.Client{Transport: u.Transport, CheckRedirect: func(req *http.Request, via []*http.Request) error {
+		if len(via) > 5 || (req.URL.Scheme != "https" && via[0].URL.Scheme == "https") {
+			return errors.New("it redirects in circles, or away from https")
+		}
+		return nil
+	}}
+	resp, err := client.Do(req)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer resp.Body.Close()
+	data, err = io.ReadAll(io.LimitReader(resp.Body, maxDocument+1))
+	if resp.StatusCode != http.StatusOK {
+		err = nil // the status says enough, with however much of the body there was
+	}
+	return resp.StatusCode, data, err
+}
