@@ -9,8 +9,8 @@ import (
 	"fmt"
 	"io/fs"
 	"net/url"
-	"path/filepath"
-	"regexp"
+	"os"
+	"strings"
 
 	"keepkey/internal/durable"
 	"keepkey/pinset"
@@ -19,7 +19,9 @@ import (
 // Account is where an ACME account (RFC 8555 section 7.1.2) is kept. Its key is
 // pinned by nobody: losing it costs a new registration and nothing more.
 type Account struct {
-	dir string
+	store *Store
+	host  string // the directory of the CA
+	dir   string // the account's own, in it
 }
 
 // accountFile is what account.json holds.
@@ -29,8 +31,6 @@ type accountFile struct {
 	URL       string `json:"url"`
 }
 
-var unsafeHost = regexp.MustCompile(`[^a-z0-9.-]`)
-
 // Account returns the account for a CA's directory URL and, where one account
 // is bound to another outside ACME, its external account key identifier.
 func (s *Store) Account(directory, kid string) (*Account, error) {
@@ -39,20 +39,53 @@ func (s *Store) Account(directory, kid string) (*Account, error) {
 		return nil, err
 	}
 	sum := sha256.Sum256([]byte(directory + "\n" + kid))
-	host := unsafeHost.ReplaceAllString(u.Host, "_")
-	dir := filepath.Join(s.dir, "accounts", host)
-	for _, d := range []string{dir, filepath.Join(dir, hex.EncodeToString(sum[:6]))} {
-		if err := s.ensureDir(d, private); err != nil {
+	host := s.dir + "/accounts/" + strings.Map(safeInName, u.Host)
+	return &Account{store: s, host: host, dir: host + "/" + hex.EncodeToString(sum[:6])}, nil
+}
+
+// accountDirs returns the directories of all accounts.
+func (s *Store) accountDirs() ([]string, error) {
+	var dirs []string
+	hosts, err := os.ReadDir(s.dir + "/accounts")
+	if err != nil {
+		return nil, err
+	}
+	for _, host := range hosts {
+		if !host.IsDir() {
+			continue
+		}
+		path := s.dir + "/accounts/" + host.Name()
+		accounts, err := os.ReadDir(path)
+		if err != nil {
 			return nil, err
 		}
-		dir = d
+		for _, account := range accounts {
+			if account.IsDir() {
+				dirs = append(dirs, path+"/"+account.Name())
+			}
+		}
 	}
-	return &Account{dir: dir}, durable.RemoveTemp(dir)
+	return dirs, nil
+}
+
+func safeInName(c rune) rune {
+	if 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '.' || c == '-' {
+		return c
+	}
+	return '_'
+}
+
+// ensure makes the account's directories.
+func (a *Account) ensure() error {
+	if err := a.store.ensureDir(a.host, private); err != nil {
+		return err
+	}
+	return a.store.ensureDir(a.dir, private)
 }
 
 // Key returns the account's key and whether it was just made.
 func (a *Account) Key() (key crypto.Signer, fresh bool, err error) {
-	path := filepath.Join(a.dir, "key.pem")
+	path := a.dir + "/key.pem"
 	data, _, err := readFile(path)
 	if err == nil {
 		key, err := ParseKey(data)
@@ -72,7 +105,10 @@ func (a *Account) Key() (key crypto.Signer, fresh bool, err error) {
 	if err != nil {
 		return nil, false, err
 	}
-	if err := durable.Create(path, data, durable.Access{Mode: 0o600}); err != nil {
+	if err := a.ensure(); err != nil {
+		return nil, false, err
+	}
+	if err := a.store.wrote(durable.Create(path, data, secret)); err != nil {
 		return nil, false, fmt.Errorf("account key: %w", err)
 	}
 	return key, true, nil
@@ -81,7 +117,7 @@ func (a *Account) Key() (key crypto.Signer, fresh bool, err error) {
 // URL returns the account's URL, or "" when it is not known. A damaged record
 // reads as not known: the CA tells the URL again for the key.
 func (a *Account) URL() string {
-	data, _, err := readFile(filepath.Join(a.dir, "account.json"))
+	data, _, err := readFile(a.dir + "/account.json")
 	if err != nil {
 		return ""
 	}
@@ -98,5 +134,8 @@ func (a *Account) SaveURL(directory, accountURL string) error {
 	if err != nil {
 		return err
 	}
-	return durable.Replace(filepath.Join(a.dir, "account.json"), append(data, '\n'), durable.Access{Mode: 0o600})
+	if err := a.ensure(); err != nil {
+		return err
+	}
+	return a.store.wrote(durable.Replace(a.dir+"/account.json", append(data, '\n'), secret))
 }

@@ -1,38 +1,42 @@
-// Package keystore keeps keys, certificate versions and each lineage's state on
-// disk, and decides which certificate is live.
+// Package keystore keeps what must not be lost: keys, certificates, and the record of
+// what clients were told. It keeps three things of each lineage, which have three fates:
 //
-// What it promises, whatever happens around it:
-//
-//   - A key file is named after the SPKI hash of the key in it, is created once
-//     and never written again. No code in this package removes or replaces one.
-//   - A key that is missing, damaged, readable by others, or not the one its name
-//     says is an error. Nothing here makes a new key in its place.
-//   - A certificate version is a directory that appears complete with its key or
-//     not at all, and is never changed. The live version is one symbolic link.
-//   - A lineage's state is an opaque document, swapped only against the revision
-//     that was read before: the only commit point of everything above.
+//   - [Records] are the state document and the ledger. They are what hosts share: all
+//     hosts that serve a lineage must agree on them, so they change only together, by
+//     compare-and-swap, and a revision that was not the last one read is refused. The
+//     state is opaque here; what it means is for package plan to say.
+//   - [Keys] are named by their pins. A key is created once, and never written again:
+//     no code in this package removes or replaces one, and none makes a new key in the
+//     place of one that is missing, damaged or not what its name says.
+//   - [Live] is this host's own: the certificates that servers here read, each version a
+//     directory that appears complete with its key or not at all and is never changed,
+//     and one symbolic link to the version that is served.
 //
 // On disk:
 //
 //	<state>/lock                          one process at a time
+//	<state>/host                          this host's id
 //	<state>/accounts/<host>/<id>/         an ACME account's key and URL
+//	<state>/lineages/<name>/state.json    records: the state, and the ledger's head
+//	<state>/lineages/<name>/ledger.jsonl  records: the ledger, a line an entry
 //	<state>/lineages/<name>/keys/<spki sha256, hex>.pem
 //	<state>/lineages/<name>/certs/<n>/{cert,chain,fullchain,privkey,combined}.pem
 //	<state>/lineages/<name>/live -> certs/<n>
-//	<state>/lineages/<name>/state.json
-//	<state>/lineages/<name>/ledger.jsonl
+//
+// All changes go through package durable. What a process that died left unfinished is
+// told by its name and never read, see [Store.Tidy]. Nothing is written that could not
+// be read again: the bounds that hold for reading are checked before a write.
 package keystore
 
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/user"
 	"path/filepath"
-	"regexp"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 
 	"keepkey/internal/durable"
@@ -53,20 +57,31 @@ func (e *LockedError) Error() string {
 	return fmt.Sprintf("%s is at work in %s; nothing was done, try again when it has ended", who, e.Dir)
 }
 
-// Store is a state directory.
+// Store is a state directory. It is safe for concurrent use with different lineages.
 type Store struct {
 	dir   string
-	group int // group ID that may read live/, or 0
+	group int    // group ID that may read live/, or 0
+	host  string // "" only in a store that was opened for reading
 	lock  *durable.Lock
+
+	// afterCrash: the process before did not end in good order, so that a directory
+	// that is there may not be on the disk yet.
+	afterCrash bool
+	// untidy: something unfinished may lie around, of that process or of a write of
+	// ours that failed.
+	untidy atomic.Bool
 }
 
 // Open opens a state directory for reading. A directory that does not exist
 // yet reads as one without lineages.
 func Open(dir string) (*Store, error) {
-	if err := checkDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	s := &Store{dir: filepath.Clean(dir)}
+	if err := checkDir(s.dir); errors.Is(err, fs.ErrNotExist) {
+		return s, nil
+	} else if err != nil {
 		return nil, err
 	}
-	return &Store{dir: dir}, nil
+	return s, s.loadHost()
 }
 
 // OpenLocked opens a state directory for writing, creating it when it is
@@ -78,39 +93,49 @@ func OpenLocked(dir, group string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{dir: dir, group: gid}
-	if err := durable.Mkdir(dir, s.wayToLive()); err != nil {
+	s := &Store{dir: filepath.Clean(dir), group: gid}
+	if err := durable.Mkdir(s.dir, s.wayToLive()); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("the state directory's parent is missing: %w", err)
 		}
 		return nil, fmt.Errorf("state directory: %w", err)
 	}
-	if err := checkDir(dir); err != nil {
+	if err := checkDir(s.dir); err != nil {
 		return nil, err
 	}
-	if gid != 0 {
-		if err := s.ensureDir(dir, s.wayToLive()); err != nil {
-			return nil, err
-		}
-	}
-	lock, err := durable.Acquire(filepath.Join(dir, "lock"))
+	lock, err := durable.Acquire(s.dir + "/lock")
 	var held *durable.LockedError
 	if errors.As(err, &held) {
-		return nil, &LockedError{Dir: dir, PID: held.PID}
+		return nil, &LockedError{Dir: s.dir, PID: held.PID}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("state directory: %w", err)
 	}
-	s.lock = lock
-	for _, sub := range []struct {
-		name   string
-		access durable.Access
-	}{{"accounts", private}, {"lineages", s.wayToLive()}} {
-		if err := s.ensureDir(filepath.Join(dir, sub.name), sub.access); err != nil {
-			return nil, errors.Join(err, s.Close())
-		}
+	s.lock, s.afterCrash = lock, !lock.Clean()
+	s.untidy.Store(s.afterCrash)
+	if err := s.prepare(); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// prepare makes what every state directory holds.
+func (s *Store) prepare() error {
+	for _, d := range []struct {
+		path   string
+		access durable.Access
+	}{{s.dir, s.wayToLive()}, {s.dir + "/accounts", private}, {s.dir + "/lineages", s.wayToLive()}} {
+		if d.path == s.dir && s.group == 0 {
+			continue // its mode is its owner's affair
+		}
+		if err := s.ensureDir(d.path, d.access); err != nil {
+			return err
+		}
+	}
+	if err := s.loadHost(); err != nil {
+		return err
+	}
+	return s.makeHost()
 }
 
 // Close gives up the lock.
@@ -118,16 +143,134 @@ func (s *Store) Close() error {
 	if s.lock == nil {
 		return nil
 	}
-	return s.lock.Release()
+	return s.lock.Release(!s.untidy.Load())
 }
-
-// Dir returns the state directory.
-func (s *Store) Dir() string { return s.dir }
 
 // Group returns the ID of the group that may read what is live, or 0.
 func (s *Store) Group() int { return s.group }
 
-var private = durable.Access{Mode: 0o700}
+// Tidy removes what is unfinished in all lineages: of a process before that died, or
+// of a write that failed. Call it once after [OpenLocked], before anything else is
+// written; what it could not remove is in nobody's way, and is tried again by the next
+// process. It costs nothing where nothing can be unfinished: a process says so when it
+// closes the store in good order (see [durable.Lock]).
+func (s *Store) Tidy() error {
+	if s.lock == nil {
+		return errReadOnly
+	}
+	if !s.untidy.Load() {
+		return nil
+	}
+	names, err := s.Names()
+	if err != nil {
+		return err
+	}
+	dirs := []string{s.dir, s.dir + "/lineages"}
+	for _, name := range names {
+		dir := s.lineageDir(name)
+		dirs = append(dirs, dir, dir+"/keys", dir+"/certs")
+	}
+	accounts, err := s.accountDirs()
+	if err != nil {
+		return err
+	}
+	dirs = append(dirs, accounts...)
+	var problems []error
+	for _, dir := range dirs {
+		if err := durable.RemoveTemp(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			problems = append(problems, err)
+		}
+	}
+	if len(problems) == 0 {
+		s.untidy.Store(false)
+	}
+	return errors.Join(problems...)
+}
+
+// Names returns the names of all lineages on disk, sorted, whether or not the
+// configuration still has them.
+func (s *Store) Names() ([]string, error) {
+	entries, err := os.ReadDir(s.dir + "/lineages")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("state directory: %w", err)
+	}
+	var names []string
+	for _, e := range entries {
+		if e.IsDir() && validName(e.Name()) {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
+}
+
+// Lineage is one named certificate with all that is kept for it. Methods that write
+// need a store opened by [OpenLocked].
+type Lineage struct {
+	Records *Records
+	Keys    *Keys
+	Live    *Live
+}
+
+// Lineage returns the lineage of that name, whether or not it has anything on
+// disk yet. Names that could leave the directory are refused.
+func (s *Store) Lineage(name string) (*Lineage, error) {
+	if !validName(name) {
+		return nil, fmt.Errorf("%q cannot name a lineage: want up to 200 lower-case letters, digits, '.', '_' and '-', with a letter or digit first", name)
+	}
+	p := &place{store: s, name: name, dir: s.lineageDir(name)}
+	return &Lineage{Records: &Records{p}, Keys: &Keys{p}, Live: &Live{p}}, nil
+}
+
+func (s *Store) lineageDir(name string) string { return s.dir + "/lineages/" + name }
+
+// validName reports whether a name is safe as a directory's: it has no separator and
+// does not begin with a sign.
+func validName(name string) bool {
+	for i := range len(name) {
+		c := name[i]
+		letter := 'a' <= c && c <= 'z' || '0' <= c && c <= '9'
+		sign := c == '.' || c == '_' || c == '-'
+		if !letter && (!sign || i == 0) {
+			return false
+		}
+	}
+	return 1 <= len(name) && len(name) <= 200
+}
+
+// place is where a lineage lies.
+type place struct {
+	store *Store
+	name  string
+	dir   string
+}
+
+// ensure makes the lineage's directory and, unless sub is "", one in it.
+func (p *place) ensure(sub string, a durable.Access) error {
+	if err := p.store.ensureDir(p.dir, p.store.wayToLive()); err != nil || sub == "" {
+		return err
+	}
+	return p.store.ensureDir(p.dir+"/"+sub, a)
+}
+
+// errReadOnly is a bug of ours: something was to be written without the lock.
+var errReadOnly = errors.New("the state directory was opened for reading only")
+
+// wrote notes when a write failed: it may have left something unfinished.
+func (s *Store) wrote(err error) error {
+	if err != nil {
+		s.untidy.Store(true)
+	}
+	return err
+}
+
+// Who may use what: directories and files that are nobody else's.
+var (
+	private = durable.Access{Mode: 0o700}
+	secret  = durable.Access{Mode: 0o600}
+)
 
 // wayToLive is the access to the directories between the state directory and
 // the files under live/.
@@ -139,24 +282,41 @@ func (s *Store) wayToLive() durable.Access {
 }
 
 // ensureDir makes a directory, or brings the mode of an existing one to what
-// the configured group asks for (somebody may have added `group` later).
+// the configured group asks for (somebody may have added `group` later). All that is
+// written begins here.
+//
+//	lstat(path)
+//	durable.Mkdir                        if it is missing
+//	fsync(parent)                        if a process that died may have made it just before
+//	durable.GrantDir                     if its mode or group differs
 func (s *Store) ensureDir(path string, a durable.Access) error {
-	if err := durable.Mkdir(path, a); err != nil {
-		return fmt.Errorf("state directory: %w", err)
+	if s.lock == nil {
+		return errReadOnly
 	}
 	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := s.wrote(durable.Mkdir(path, a)); err != nil {
+			return fmt.Errorf("state directory: %w", err)
+		}
+		return nil
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("state directory: %w", err)
 	}
 	if !info.IsDir() {
 		return fmt.Errorf("%s is not a directory", path)
+	}
+	if s.afterCrash || s.untidy.Load() {
+		if err := durable.SyncDir(filepath.Dir(path)); err != nil {
+			return fmt.Errorf("state directory: %w", err)
+		}
 	}
 	gid := int(info.Sys().(*syscall.Stat_t).Gid)
 	if info.Mode().Perm() == a.Mode && (a.Group == 0 || a.Group == gid) {
 		return nil
 	}
 	if err := durable.GrantDir(path, a); err != nil {
-		return fmt.Errorf("%s can't be given the mode %04o and the configured group: %w", path, a.Mode, err)
+		return fmt.Errorf("%s cannot be given the mode %04o and the configured group: %w", path, a.Mode, err)
 	}
 	return nil
 }
@@ -197,48 +357,4 @@ func lookupGroup(name string) (int, error) {
 		return 0, fmt.Errorf("configured group %q: %w", name, err)
 	}
 	return strconv.Atoi(g.Gid)
-}
-
-var validName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,199}$`)
-
-// Lineage returns the lineage of that name, whether or not it has anything on
-// disk yet. Names that could leave the directory are refused.
-func (s *Store) Lineage(name string) (*Lineage, error) {
-	if !validName.MatchString(name) {
-		return nil, fmt.Errorf("%q can't name a lineage: want lower-case letters, digits, '.', '_' and '-', not beginning with a sign", name)
-	}
-	return &Lineage{store: s, name: name, dir: filepath.Join(s.dir, "lineages", name)}, nil
-}
-
-// Bounds of the files that are read back: nothing keepkey writes comes near them.
-const (
-	maxFile   = 1 << 20
-	maxLedger = 64 << 20
-)
-
-// readFile reads a regular file, bounded, without following a symbolic link in
-// its last element, and returns its mode with the content.
-func readFile(path string) ([]byte, fs.FileMode, error) { return readBounded(path, maxFile) }
-
-func readBounded(path string, limit int64) ([]byte, fs.FileMode, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, 0, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, 0, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, 0, fmt.Errorf("%s is not a regular file", path)
-	}
-	if info.Size() > limit {
-		return nil, 0, fmt.Errorf("%s is %d bytes long, more than the %d that keepkey ever writes", path, info.Size(), limit)
-	}
-	data := make([]byte, info.Size())
-	if _, err := io.ReadFull(f, data); err != nil {
-		return nil, 0, fmt.Errorf("%s: %w", path, err)
-	}
-	return data, info.Mode(), nil
 }

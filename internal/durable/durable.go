@@ -7,7 +7,7 @@
 // directory is synced after a name changed; and modes and group are set while
 // the file still has a temporary name, so that no secret is readable by others
 // even for an instant. Names beginning with [TempPrefix] are unfinished work of
-// a process that died, see [RemoveTemp].
+// a process that died, or of a function that returned an error; see [RemoveTemp].
 package durable
 
 import (
@@ -34,7 +34,7 @@ type Access struct {
 	// Owner and Group are the IDs of a user and a group, or 0 for the process's own.
 	// (Nothing can be given to root; nobody needs that.)
 	Owner, Group int
-	// IfPossible says to let be what may not be given to Owner or Group.
+	// IfPossible says to go on where the file may not be given to Owner or Group.
 	IfPossible bool
 }
 
@@ -109,6 +109,35 @@ func Append(path string, size int64, data []byte, a Access) (err error) {
 		return err
 	}
 	if size == 0 {
+		return SyncDir(filepath.Dir(path))
+	}
+	return nil
+}
+
+// Rewrite writes data once more where it stands in a file already. What an Append
+// that did not report success left behind can be read, and yet be in memory alone:
+// after a failed fsync, a second one succeeds without writing anything. After
+// Rewrite it is on the disk.
+//
+//	openat(path) pwrite fsync close
+//	fsync(dir)                   when the file may be new
+func Rewrite(path string, offset int64, data []byte) (err error) {
+	f, err := open(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	err = fault.Do("write", path, func() error {
+		_, err := f.WriteAt(data, offset)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := sync(f); err != nil {
+		return err
+	}
+	if offset == 0 {
 		return SyncDir(filepath.Dir(path))
 	}
 	return nil
@@ -194,22 +223,62 @@ func Symlink(link, target string) error {
 	return SyncDir(filepath.Dir(link))
 }
 
+// Link gives a file a second name, so that it survives what happens to the first. It
+// never overwrites: when name exists, the error satisfies errors.Is(err, fs.ErrExist).
+//
+//	linkat(path, name) fsync(dir)
+func Link(path, name string) error {
+	if err := fault.Do("link", name, func() error { return os.Link(path, name) }); err != nil {
+		return err
+	}
+	return SyncDir(filepath.Dir(name))
+}
+
+// RemoveDir removes a directory with all that is in it. Whoever looks finds all of
+// it or nothing: it loses its name first.
+//
+//	renameat(path, tmp) fsync(parent)
+//	unlinkat(each file) unlinkat(tmp) fsync(parent)
+func RemoveDir(path string) error {
+	parent := filepath.Dir(path)
+	tmp := filepath.Join(parent, tempName())
+	if err := rename(path, tmp); err != nil {
+		return err
+	}
+	// Without this, a power cut could bring the name back and not the files.
+	if err := SyncDir(parent); err != nil {
+		return err
+	}
+	if err := removeAll(tmp); err != nil {
+		return err
+	}
+	return SyncDir(parent)
+}
+
 // RemoveTemp deletes what an earlier process left unfinished in dir. Only the
-// holder of the lock may call it.
+// holder of the lock may call it, and only while it changes nothing else there.
+//
+//	getdents(dir)
+//	unlinkat(each) fsync(dir)    if there was anything
 func RemoveTemp(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
+	found := false
 	for _, e := range entries {
 		if !strings.HasPrefix(e.Name(), TempPrefix) {
 			continue
 		}
+		found = true
 		if err := removeAll(filepath.Join(dir, e.Name())); err != nil {
 			return err
 		}
 	}
-	return nil
+	if !found {
+		return nil
+	}
+	return SyncDir(dir)
 }
 
 // SyncDir makes the names in a directory durable.
@@ -225,8 +294,8 @@ func tempName() string { return TempPrefix + rand.Text() }
 
 // writeTemp writes what path is to hold under a name of its own, always the same one:
 // what a crash left there is gone with the next attempt, also in directories that
-// nobody calls [RemoveTemp] for. It does not end like path: nobody shall take it for
-// a key.
+// nobody calls [RemoveTemp] for. It does not end like path, so that nobody takes it
+// for a key.
 func writeTemp(path string, data []byte, a Access) (string, error) {
 	tmp := filepath.Join(filepath.Dir(path), TempPrefix+filepath.Base(path)+".part")
 	err := write(tmp, data, a)

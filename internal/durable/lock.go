@@ -28,13 +28,30 @@ func (e *LockedError) Error() string {
 }
 
 // Lock is an exclusive lock on a file. The kernel holds it (flock), so it ends
-// with the process however the process ends: there are no stale locks. The PID
-// in the file is for people only and decides nothing.
+// with the process however the process ends: there are no stale locks.
+//
+// The file's content decides nothing about who holds the lock. It says who did
+// last, and how that ended: the holder's PID while it is held, and released once a
+// holder said that it leaves nothing unfinished. So a holder that was killed, or
+// whose machine lost power, leaves its PID, and the next one knows that there may be
+// something to clean up (see [Lock.Clean]):
+//
+//   - The PID is on the disk (fsync) before the holder changes anything else, so no
+//     power cut leaves released beside what it had begun.
+//   - released is written without a sync: if it is lost, the next holder looks for
+//     something that is not there, and that is all.
+//   - A file that is new, empty or cut short does not say released.
 type Lock struct {
 	flock *flock.Flock
+	clean bool
 }
 
+const released = "released\n"
+
 // Acquire takes the lock or fails at once with a [*LockedError].
+//
+//	openat(path, O_CREAT) flock(LOCK_EX|LOCK_NB) stat read
+//	openat(path, O_TRUNC) write(PID) fsync close
 func Acquire(path string) (*Lock, error) {
 	for range 10 {
 		l := flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDWR), flock.SetPermissions(0o600))
@@ -61,21 +78,50 @@ func Acquire(path string) (*Lock, error) {
 			}
 			continue
 		}
+		clean := content(path) == released
 		// Written in place: the lock belongs to this inode, and a torn PID harms nobody.
-		err = fault.Do("write", path, func() error {
-			return os.WriteFile(path, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600)
-		})
-		if err != nil {
+		if err := mark(path, strconv.Itoa(os.Getpid())+"\n", true); err != nil {
 			return nil, errors.Join(err, l.Unlock())
 		}
-		return &Lock{flock: l}, nil
+		return &Lock{flock: l, clean: clean}, nil
 	}
 	return nil, fmt.Errorf("%s is removed again and again while it is being locked", path)
 }
 
-// Release gives the lock up. The file stays: removing it would let two
-// processes lock two files of the same name.
-func (l *Lock) Release() error { return l.flock.Unlock() }
+// Clean reports whether the holder before this one left nothing unfinished, and
+// said so when it released the lock. It is false for the first holder.
+func (l *Lock) Clean() bool { return l.clean }
+
+// Release gives the lock up; clean tells the next holder that nothing is left
+// unfinished. The file stays: removing it would let two processes lock two files of
+// the same name.
+//
+//	openat(path, O_TRUNC) write("released") close     if clean
+//	close                                             and with it the lock
+func (l *Lock) Release(clean bool) error {
+	if clean && l.flock.Locked() {
+		// If the file was removed, what is there now is somebody else's.
+		if same, err := samePath(l.flock, l.flock.Path()); err == nil && same {
+			_ = mark(l.flock.Path(), released, false) // without it, the next holder looks for nothing
+		}
+	}
+	return l.flock.Unlock()
+}
+
+func mark(path, content string, durably bool) error {
+	f, err := open(path, os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	err = fault.Do("write", path, func() error {
+		_, err := f.WriteString(content)
+		return err
+	})
+	if err == nil && durably {
+		err = sync(f)
+	}
+	return errors.Join(err, f.Close())
+}
 
 func samePath(l *flock.Flock, path string) (bool, error) {
 	held, err := l.Stat()
@@ -92,12 +138,17 @@ func samePath(l *flock.Flock, path string) (bool, error) {
 	return os.SameFile(held, named), nil
 }
 
-func holder(path string) int {
+// content returns what a lock file says; none says more than a few bytes.
+func content(path string) string {
 	data, err := os.ReadFile(path)
 	if err != nil || len(data) > 32 {
-		return 0
+		return ""
 	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	return string(data)
+}
+
+func holder(path string) int {
+	pid, err := strconv.Atoi(strings.TrimSpace(content(path)))
 	if err != nil || pid < 1 {
 		return 0
 	}
