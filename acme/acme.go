@@ -6,7 +6,8 @@
 // triggered before any is polled, polls follow the CA's Retry-After, and each
 // step is a method of its own, so that a caller can put an order on record
 // between the steps and resume it after a crash. lego does the signing,
-// the nonces and the DNS providers, and is visible nowhere outside this package.
+// the nonces and DNS-01, and package dns opens its DNS providers; it is visible
+// nowhere outside these two packages.
 //
 // Nothing that a CA says is trusted here: responses are bounded, quoted when
 // shown, and checked for what the protocol promises; a panic in lego becomes an

@@ -18,15 +18,16 @@ type Propagation struct {
 	Wait                     time.Duration
 }
 
-// NewDNS01 answers DNS-01 (RFC 8555 section 8.4) through one of lego's DNS
-// providers. env holds the provider's settings, as lego documents them, over the
-// process's environment.
-func NewDNS01(provider string, env map[string]string, p Propagation) (*Solver, error) {
-	dns, err := openDNSProvider(provider, env)
-	if err != nil {
-		return nil, err
-	}
-	s := &Solver{kind: challenge.DNS01, provider: dns}
+// DNSProvider puts TXT records into a zone and removes them; package dns has those
+// that there are.
+type DNSProvider interface {
+	Present(domain, token, keyAuth string) error
+	CleanUp(domain, token, keyAuth string) error
+}
+
+// NewDNS01 answers DNS-01 (RFC 8555 section 8.4) with TXT records.
+func NewDNS01(provider DNSProvider, p Propagation) *Solver {
+	s := &Solver{kind: challenge.DNS01, provider: provider}
 	switch {
 	case p.Authoritative:
 	case p.Resolvers:
@@ -34,7 +35,7 @@ func NewDNS01(provider string, env map[string]string, p Propagation) (*Solver, e
 	default:
 		s.dns = append(s.dns, dns01.PropagationWait(p.Wait, true))
 	}
-	return s, nil
+	return s
 }
 
 // presentDNS01 adds the record and waits for it to be seen.

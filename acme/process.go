@@ -2,7 +2,7 @@ package acme
 
 // What lego keeps for the whole process, and keepkey therefore has to: the logger
 // and the recursive DNS servers. Nothing else here is shared between clients.
-// (Package dns has a third such thing, the environment that providers read.)
+// (A third such thing is in package dns: the environment that providers read.)
 
 import (
 	"context"
