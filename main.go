@@ -2,27 +2,10 @@
 package main
 
 import (
-	"context"
 	"os"
-	"os/signal"
-	"syscall"
-	"time"
 
-	"golang.org/x/term"
-
+	"keepkey/acme/dns"
 	"keepkey/cli"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// A second signal ends the process the hard way, which is safe at any point too.
-	context.AfterFunc(ctx, stop)
-	os.Exit(cli.Run(ctx, cli.Env{
-		Args:     os.Args,
-		Stdout:   os.Stdout,
-		Stderr:   os.Stderr,
-		Getenv:   os.Getenv,
-		Now:      time.Now,
-		Terminal: term.IsTerminal(int(os.Stderr.Fd())),
-	}))
-}
+func main() { os.Exit(cli.Main(dns.Providers{})) }

@@ -5,8 +5,9 @@
 // It drives lego's low-level API itself: every challenge of an order is
 // triggered before any is polled, polls follow the CA's Retry-After, and each
 // step is a method of its own, so that a caller can put an order on record
-// between the steps and go on with it after a crash. lego does the signing,
-// the nonces and the DNS providers, and is visible nowhere outside this package.
+// between the steps and resume it after a crash. lego does the signing,
+// the nonces and DNS-01, and package dns opens its DNS providers; it is visible
+// nowhere outside these two packages.
 //
 // Nothing that a CA says is trusted here: responses are bounded, quoted when
 // shown, and checked for what the protocol promises; a panic in lego becomes an
@@ -23,14 +24,10 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"runtime/debug"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-	"unicode"
 
-	"github.com/go-acme/lego/v4/acme"
 	"github.com/go-acme/lego/v4/acme/api"
 )
 
@@ -56,12 +53,6 @@ type Config struct {
 	RequestTimeout time.Duration
 }
 
-// EAB binds an ACME account to one outside ACME (RFC 8555 section 7.3.4).
-type EAB struct {
-	KID     string
-	HMACKey string // base64url, as CAs hand it out
-}
-
 // Client talks to one CA as one account. It is safe for concurrent use, and
 // meant to be shared: one connection pool, one supply of nonces.
 type Client struct {
@@ -84,7 +75,7 @@ func (c *Client) core() *api.Core { return c.api.Load() }
 func Connect(ctx context.Context, cfg Config) (*Client, error) {
 	u, err := url.Parse(cfg.Directory)
 	if err != nil || u.Scheme != "https" {
-		return nil, fmt.Errorf("%q is no https URL of an ACME directory", cfg.Directory)
+		return nil, fmt.Errorf("%q is not the https URL of an ACME directory", cfg.Directory)
 	}
 	life, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	timeout := cfg.RequestTimeout
@@ -162,139 +153,4 @@ func sameHost(req *http.Request, via []*http.Request) error {
 		return fmt.Errorf("the CA redirects to %.200q, another host; not followed", req.URL.String())
 	}
 	return nil
-}
-
-// ensureAccount registers the account unless it is known, or finds it again by
-// its key (RFC 8555 sections 7.3 and 7.3.1).
-func (c *Client) ensureAccount(ctx context.Context) error {
-	c.account.Lock()
-	defer c.account.Unlock()
-	if c.known {
-		return nil
-	}
-	account, err := c.findOrRegister(ctx)
-	if err != nil {
-		return err
-	}
-	if account.Location == "" {
-		return fmt.Errorf("account at %s: the CA gave it no URL", c.cfg.Directory)
-	}
-	if err := c.cfg.SaveAccountURL(account.Location); err != nil {
-		return fmt.Errorf("account at %s: %w", c.cfg.Directory, err)
-	}
-	c.known = true
-	return nil
-}
-
-func (c *Client) findOrRegister(ctx context.Context) (acme.ExtendedAccount, error) {
-	if !c.cfg.AccountKeyFresh {
-		account, err := call(ctx, func() (acme.ExtendedAccount, error) {
-			return c.core().Accounts.New(acme.Account{OnlyReturnExisting: true})
-		})
-		var p *Problem
-		switch {
-		case err == nil:
-			c.cfg.Logger.Info("found the ACME account by its key", "ca", c.cfg.Directory)
-			return account, nil
-		case !errors.As(err, &p) || p.Status >= 500 || p.Type == errRateLimited:
-			return acme.ExtendedAccount{}, fmt.Errorf("account at %s: %w", c.cfg.Directory, err)
-		}
-	}
-	meta := c.core().GetDirectory().Meta
-	if !c.cfg.AcceptTerms {
-		return acme.ExtendedAccount{}, fmt.Errorf("account at %s: read the CA's terms of service (%.200q) and set accept_terms: true", c.cfg.Directory, meta.TermsOfService)
-	}
-	if meta.ExternalAccountRequired && c.cfg.EAB == nil {
-		return acme.ExtendedAccount{}, fmt.Errorf("account at %s: this CA asks for an external account binding: set acme.eab with the kid and hmac_file that it gave you", c.cfg.Directory)
-	}
-	req := acme.Account{TermsOfServiceAgreed: true}
-	if c.cfg.Email != "" {
-		req.Contact = []string{"mailto:" + c.cfg.Email}
-	}
-	account, err := call(ctx, func() (acme.ExtendedAccount, error) {
-		if c.cfg.EAB != nil {
-			return c.core().Accounts.NewEAB(req, c.cfg.EAB.KID, c.cfg.EAB.HMACKey)
-		}
-		return c.core().Accounts.New(req)
-	})
-	if err != nil {
-		return acme.ExtendedAccount{}, fmt.Errorf("account at %s: %w", c.cfg.Directory, err)
-	}
-	c.cfg.Logger.Info("registered an ACME account", "ca", c.cfg.Directory)
-	return account, nil
-}
-
-// forgetAccount makes the next ensureAccount ask the CA again, unless somebody
-// did since the given API signed.
-func (c *Client) forgetAccount(ctx context.Context, used *api.Core) error {
-	c.account.Lock()
-	defer c.account.Unlock()
-	if c.core() != used {
-		return nil
-	}
-	c.cfg.AccountKeyFresh = false
-	return c.signAs(ctx, "")
-}
-
-// nonceRounds is how often a request is made anew when lego has given up on the
-// CA's nonces; each round is some ten tries in 20 seconds.
-const nonceRounds = 3
-
-// call runs one request of lego's, which knows no contexts and may panic. When
-// ctx ends it returns at once; the request itself is ended by the guard.
-func call[T any](ctx context.Context, f func() (T, error)) (T, error) {
-	type result struct {
-		value T
-		err   error
-	}
-	var last result
-	for range nonceRounds {
-		done := make(chan result, 1)
-		go func() {
-			var r result
-			defer func() {
-				if p := recover(); p != nil {
-					r.err = fmt.Errorf("the ACME library panicked on the CA's answer: %.200q", fmt.Sprint(p))
-					slog.Debug("panic in the ACME library", "stack", string(debug.Stack()))
-				}
-				done <- r
-			}()
-			r.value, r.err = f()
-		}()
-		select {
-		case <-ctx.Done():
-			var zero T
-			return zero, context.Cause(ctx)
-		case last = <-done:
-		}
-		var nonce *acme.NonceError
-		if !errors.As(last.err, &nonce) {
-			break
-		}
-	}
-	return last.value, tidy(last.err)
-}
-
-// tidy makes an error of lego's fit for a person: ours come through unchanged,
-// its own can carry a whole response body.
-func tidy(err error) error {
-	var ours *Problem
-	if err == nil || errors.As(err, &ours) {
-		return unwrapURLError(err)
-	}
-	const shown = 300
-	if text := err.Error(); len(text) > shown || strings.ContainsFunc(text, unicode.IsControl) {
-		return fmt.Errorf("%.*q", shown, text)
-	}
-	return unwrapURLError(err)
-}
-
-// unwrapURLError drops net/http's "Post \"https://…\":" before an error that names
-// the URL itself.
-func unwrapURLError(err error) error {
-	var u *url.Error
-	if errors.As(err, &u) {
-		return u.Err
-	}
-	return err
 }

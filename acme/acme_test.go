@@ -1,11 +1,7 @@
 package acme
 
 import (
-	"encoding/json"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -95,89 +91,5 @@ func TestAlternatesAreFoundInLinks(t *testing.T) {
 	want := []string{"https://ca.example/cert/1/1", "https://ca.example/cert/1/2", "https://ca.example/cert/1/3"}
 	if got := alternates(h); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
-	}
-}
-
-func TestParseEnv(t *testing.T) {
-	t.Parallel()
-	good := "# a comment\n\nA=1\nexport B=two words\n  C = no\n"
-	if _, line, err := parseEnv(good); err == nil || line != 5 {
-		t.Errorf("a name with a space: line %d, %v", line, err)
-	}
-	env, _, err := parseEnv("A=1\nexport B=two words\nC=\"q=#1\"\nD='x'\nE=\n")
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, _ := json.Marshal(env)
-	if want := `{"A":"1","B":"two words","C":"q=#1","D":"x","E":""}`; string(got) != want {
-		t.Errorf("got %s, want %s", got, want)
-	}
-	for _, bad := range []string{"A", "=1", "1A=1", "A=1\nA=2", `A="secret`, `A="`, "A=\x00"} {
-		_, line, err := parseEnv(bad)
-		if err == nil || line == 0 || strings.Contains(err.Error(), "secret") {
-			t.Errorf("%q: line %d, %v", bad, line, err)
-		}
-	}
-}
-
-func FuzzParseEnv(f *testing.F) {
-	f.Add("A=1\nexport B='2'\n# c\n")
-	f.Fuzz(func(t *testing.T, data string) {
-		env, _, err := parseEnv(data)
-		if err != nil {
-			return
-		}
-		for name, value := range env {
-			if !validVariable.MatchString(name) || strings.Contains(value, "\x00") {
-				t.Errorf("%q=%q", name, value)
-			}
-		}
-	})
-}
-
-func TestOpenProviderLeavesTheEnvironmentAsItWas(t *testing.T) {
-	// Not parallel: the environment is the process's.
-	t.Setenv("HTTPREQ_ENDPOINT", "https://before.example")
-	os.Unsetenv("HTTPREQ_USERNAME")
-	p, err := openDNSProvider("httpreq", map[string]string{"HTTPREQ_ENDPOINT": "https://inside.example", "HTTPREQ_USERNAME": "u"})
-	if err != nil || p == nil {
-		t.Fatal(err)
-	}
-	if got := os.Getenv("HTTPREQ_ENDPOINT"); got != "https://before.example" {
-		t.Errorf("HTTPREQ_ENDPOINT is %q afterwards", got)
-	}
-	if got, ok := os.LookupEnv("HTTPREQ_USERNAME"); ok {
-		t.Errorf("HTTPREQ_USERNAME is %q afterwards", got)
-	}
-	if _, err := openDNSProvider("httpreq", map[string]string{"HTTPREQ_ENDPOINT": ""}); err == nil {
-		t.Error("a provider without its settings was opened")
-	}
-}
-
-// The list of lego's providers is kept by hand; this compares it with the source
-// of the version that go.mod names.
-func TestListOfProvidersIsLegos(t *testing.T) {
-	t.Parallel()
-	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/go-acme/lego/v4").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	source, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(out)), "providers/dns/zz_gen_dns_providers.go"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var want []string
-	for line := range strings.Lines(string(source)) {
-		if names, isCase := strings.CutPrefix(strings.TrimSpace(line), "case "); isCase {
-			for name := range strings.SplitSeq(strings.TrimSuffix(names, ":"), ",") {
-				if name = strings.Trim(name, ` "`); name != "manual" {
-					want = append(want, name)
-				}
-			}
-		}
-	}
-	slices.Sort(want)
-	if got := strings.Fields(legoProviders); !slices.Equal(got, want) || len(want) < 150 {
-		t.Errorf("got\n%q, want\n%q", got, want)
 	}
 }

@@ -79,7 +79,7 @@ func parseRenewalInfo(body []byte) (Window, error) {
 // certID names a certificate to the CA (RFC 9773 section 4.1).
 func certID(cert *x509.Certificate) (string, error) {
 	if len(cert.AuthorityKeyId) == 0 {
-		return "", errors.New("the certificate has no authority key identifier, so renewal information can't be asked for")
+		return "", errors.New("the certificate has no authority key identifier, so it has no renewal information")
 	}
 	return certificate.MakeARICertID(cert)
 }

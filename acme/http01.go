@@ -1,16 +1,11 @@
 package acme
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/http"
-	"os"
-	"path"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/go-acme/lego/v4/challenge"
@@ -71,87 +66,4 @@ func (l *http01Listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
 	fmt.Fprint(w, keyAuth)
-}
-
-// port is a listening address that is open while somebody needs it.
-type port struct {
-	addr    string
-	purpose string
-
-	opening sync.Mutex
-	users   int
-	ln      net.Listener
-}
-
-// open listens unless the port is open already, and counts the user either way:
-// each open is matched by one close, also when it failed.
-func (p *port) open(serve func(net.Listener)) error {
-	p.opening.Lock()
-	defer p.opening.Unlock()
-	p.users++
-	if p.ln != nil {
-		return nil
-	}
-	ln, err := net.Listen("tcp", p.addr)
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("another program listens on %s, so %s can't: choose another way to answer (webroot, dns-01), or free the port: %w", p.addr, p.purpose, err)
-	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%s may not listen on %s: ports under 1024 need CAP_NET_BIND_SERVICE: %w", p.purpose, p.addr, err)
-	case err != nil:
-		return fmt.Errorf("%s listener: %w", p.purpose, err)
-	}
-	p.ln = ln
-	go serve(ln)
-	return nil
-}
-
-func (p *port) close() error {
-	p.opening.Lock()
-	defer p.opening.Unlock()
-	p.users--
-	if p.users > 0 || p.ln == nil {
-		return nil
-	}
-	err := p.ln.Close()
-	p.ln = nil
-	return err
-}
-
-// NewWebroot answers HTTP-01 with files under a web server's document root.
-// Nothing outside of it is written, wherever symbolic links in it point.
-func NewWebroot(dir string) *Solver {
-	return &Solver{kind: challenge.HTTP01, provider: webroot{dir: dir}}
-}
-
-type webroot struct{ dir string }
-
-func (w webroot) Present(_, token, keyAuth string) error {
-	return w.within(func(root *os.Root) error {
-		if err := root.MkdirAll(http01Path, 0o755); err != nil {
-			return err
-		}
-		return root.WriteFile(path.Join(http01Path, token), []byte(keyAuth), 0o644)
-	})
-}
-
-func (w webroot) CleanUp(_, token, _ string) error {
-	return w.within(func(root *os.Root) error {
-		err := root.Remove(path.Join(http01Path, token))
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		return err
-	})
-}
-
-func (w webroot) within(f func(*os.Root) error) error {
-	root, err := os.OpenRoot(w.dir)
-	if err != nil {
-		return fmt.Errorf("webroot: %w", err)
-	}
-	if err := errors.Join(f(root), root.Close()); err != nil {
-		return fmt.Errorf("webroot %s: %w", w.dir, err)
-	}
-	return nil
 }

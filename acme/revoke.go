@@ -18,7 +18,7 @@ const keyCompromise uint = 1
 // (RFC 8555 section 7.6). The request is signed with that key: whoever has it may do
 // this, whichever account the certificate was ordered by, and CAs then know that the
 // key itself is lost and refuse it everywhere. Without the key (nil) the account
-// signs. A certificate that is revoked already is no error.
+// signs. That it is revoked already is not an error.
 func (c *Client) RevokeCompromised(ctx context.Context, cert []byte, key crypto.Signer) error {
 	core := c.core()
 	if key != nil {

@@ -76,7 +76,7 @@ func (l *tlsALPN01Listener) serve(ln net.Listener) {
 		go func() {
 			defer conn.Close()
 			conn.SetDeadline(time.Now().Add(10 * time.Second))
-			// The handshake is the whole conversation; how it ends is the CA's to tell.
+			// The handshake is the whole conversation; how it ended, the CA will say.
 			_ = tls.Server(conn, config).Handshake()
 		}()
 	}

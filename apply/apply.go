@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"keepkey/acme"
+	"keepkey/acme/dns"
 	"keepkey/config"
 	"keepkey/keystore"
 	"keepkey/pinset"
@@ -29,6 +30,7 @@ type Runner struct {
 	Now       func() time.Time
 	Log       *slog.Logger
 	UserAgent string
+	DNS       dns.Providers // that dns-01 can use
 	// RequestTimeout bounds one request to a CA; 0 for package acme's own bound.
 	RequestTimeout time.Duration
 	// CheckTime is how long a server may take to serve what was deployed; 0 for

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"keepkey/acme"
+	"keepkey/acme/dns"
 	"keepkey/config"
 )
 
@@ -95,7 +96,7 @@ func (r *Runner) solver(ch config.Challenge) (*acme.Solver, error) {
 		open = func() (*acme.Solver, error) { return acme.NewTLSALPN01(ch.TLSALPN01.Listen), nil }
 	case ch.DNS01 != nil:
 		key = strings.Join([]string{"dns-01", ch.DNS01.Provider, ch.DNS01.EnvFile, fmt.Sprint(ch.DNS01.Propagation)}, "\x00")
-		open = func() (*acme.Solver, error) { return newDNS01(*ch.DNS01) }
+		open = func() (*acme.Solver, error) { return r.newDNS01(*ch.DNS01) }
 	default:
 		return nil, errors.New("no challenge is configured")
 	}
@@ -113,19 +114,23 @@ func (r *Runner) solver(ch config.Challenge) (*acme.Solver, error) {
 	return s, nil
 }
 
-func newDNS01(d config.DNS01) (*acme.Solver, error) {
+func (r *Runner) newDNS01(d config.DNS01) (*acme.Solver, error) {
 	var env map[string]string
 	if d.EnvFile != "" {
 		var err error
-		if env, err = acme.ReadEnvFile(d.EnvFile); err != nil {
+		if env, err = dns.ReadEnvFile(d.EnvFile); err != nil {
 			return nil, fmt.Errorf("dns-01: env_file: %w", err)
 		}
 	}
-	return acme.NewDNS01(d.Provider, env, acme.Propagation{
+	provider, err := r.DNS.Open(d.Provider, env)
+	if err != nil {
+		return nil, err
+	}
+	return acme.NewDNS01(provider, acme.Propagation{
 		Authoritative: d.Propagation.Check == "authoritative",
 		Resolvers:     d.Propagation.Check == "resolvers",
 		Wait:          d.Propagation.Wait,
-	})
+	}), nil
 }
 
 // Close ends what is under way with CAs.

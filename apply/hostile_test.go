@@ -87,7 +87,7 @@ func TestHostileCAChangesNothingThatIsLive(t *testing.T) {
 			}
 		}), "for a URL"},
 		{"an order for other names", setJSON(acmetest.NewOrder, "identifiers", []map[string]string{{"type": "dns", "value": "evil.example.com"}}), "modified by the ACME server"},
-		{"an order of no known status", setJSON(acmetest.NewOrder, "status", "maybe"), "is no status of an order"},
+		{"an order of no known status", setJSON(acmetest.NewOrder, "status", "maybe"), "is not a status of an order"},
 		{"an order that is finalized nowhere", setJSON(acmetest.NewOrder, "finalize", ""), "for a URL"},
 		{"an order that becomes invalid", acmetest.ChangeJSON(acmetest.Order, func(doc map[string]any) {
 			doc["status"], doc["error"] = "invalid", map[string]any{"type": "x", "detail": "we changed our mind"}

@@ -22,6 +22,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"keepkey/acme/dns"
 	"keepkey/apply"
 	"keepkey/config"
 	"keepkey/keystore"
@@ -35,6 +36,7 @@ type Env struct {
 	Getenv   func(string) string
 	Now      func() time.Time
 	Terminal bool // Stderr is a terminal
+	DNS      dns.Providers
 	// RequestTimeout bounds one request to a CA; 0 for the usual bound.
 	RequestTimeout time.Duration
 }

@@ -8,7 +8,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"keepkey/acme"
 	"keepkey/config"
 )
 
@@ -53,7 +52,7 @@ func (g *globals) load() (*config.Config, error) {
 	}
 	for _, cert := range cfg.Certificates {
 		if d := cert.Challenge.DNS01; d != nil {
-			if err := acme.KnownDNSProvider(d.Provider); err != nil {
+			if err := g.env.DNS.Check(d.Provider); err != nil {
 				return nil, usagef("%s:%d: %s: %w", cfg.File, d.Line, cert.Name, err)
 			}
 		}

@@ -108,7 +108,7 @@ func (g *globals) locked(cfg *config.Config, p *progress) (*apply.Runner, error)
 	}
 	return &apply.Runner{
 		Store: store, Now: g.env.Now, Log: log, UserAgent: "keepkey/" + version(),
-		RequestTimeout: g.env.RequestTimeout,
+		DNS: g.env.DNS, RequestTimeout: g.env.RequestTimeout,
 	}, nil
 }
 

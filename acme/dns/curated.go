@@ -1,9 +1,6 @@
-//go:build !alldns
-
-package acme
+package dns
 
 import (
-	"github.com/go-acme/lego/v4/challenge"
 	"github.com/go-acme/lego/v4/providers/dns/acmedns"
 	"github.com/go-acme/lego/v4/providers/dns/autodns"
 	"github.com/go-acme/lego/v4/providers/dns/azuredns"
@@ -58,9 +55,9 @@ import (
 	"github.com/go-acme/lego/v4/providers/dns/zoneee"
 )
 
-// constructors are the DNS providers of the default build: those that people use
+// curated are the DNS providers of the default build: those that people use
 // most and whose dependencies are small. docs/dns-providers.md has what each costs.
-var constructors = map[string]func() (challenge.Provider, error){
+var curated = map[string]func() (Provider, error){
 	"acme-dns":       construct(acmedns.NewDNSProvider),
 	"acmedns":        construct(acmedns.NewDNSProvider),
 	"autodns":        construct(autodns.NewDNSProvider),
@@ -119,16 +116,6 @@ var constructors = map[string]func() (challenge.Provider, error){
 	"zoneee":         construct(zoneee.NewDNSProvider),
 }
 
-func construct[P challenge.Provider](f func() (P, error)) func() (challenge.Provider, error) {
-	return func() (challenge.Provider, error) { return f() }
+func construct[P Provider](f func() (P, error)) func() (Provider, error) {
+	return func() (Provider, error) { return f() }
 }
-
-func newDNSProvider(name string) (challenge.Provider, error) {
-	if f, ok := constructors[name]; ok {
-		return f()
-	}
-	return nil, KnownDNSProvider(name)
-}
-
-// linked says whether this build has the provider.
-func linked(name string) bool { return constructors[name] != nil }

@@ -1,4 +1,4 @@
-package acme
+package dns
 
 import (
 	"errors"
@@ -11,10 +11,10 @@ import (
 
 const maxEnvFile = 64 << 10
 
-// ReadEnvFile reads a file of variables: lines NAME=VALUE, of which those that
-// are empty or begin with # count for nothing. A leading "export " is allowed, and
-// quotes around the value. The values are secrets: no error shows one, and a file
-// that everybody may read is refused.
+// ReadEnvFile reads a file of variables: lines NAME=VALUE, where empty lines and
+// those that begin with # are skipped. A leading "export " is allowed, and quotes
+// around the value. The values are secrets: no error shows one, and a file that
+// everybody may read is refused.
 func ReadEnvFile(path string) (map[string]string, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -26,7 +26,7 @@ func ReadEnvFile(path string) (map[string]string, error) {
 		return nil, err
 	}
 	if info.Mode().Perm()&0o007 != 0 {
-		return nil, fmt.Errorf("%s can be read by everybody (mode %04o): run chmod 600 on it, and replace the credentials if somebody might have", path, info.Mode().Perm())
+		return nil, fmt.Errorf("%s can be read by everybody (mode %04o): run chmod 600 on it, and replace the credentials if somebody may have read them", path, info.Mode().Perm())
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxEnvFile+1))
 	if err != nil {
@@ -58,7 +58,7 @@ func parseEnv(data string) (env map[string]string, line int, err error) {
 			return nil, line, errors.New("want NAME=VALUE")
 		}
 		if _, twice := env[name]; twice {
-			return nil, line, fmt.Errorf("%s is there twice", name)
+			return nil, line, fmt.Errorf("%s is listed twice", name)
 		}
 		for _, quote := range []string{`"`, `'`} {
 			if !strings.HasPrefix(value, quote) {

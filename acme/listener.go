@@ -1,0 +1,55 @@
+package acme
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"sync"
+	"syscall"
+)
+
+// port is a listening address that is open while somebody needs it.
+type port struct {
+	addr    string
+	purpose string
+
+	opening sync.Mutex
+	users   int
+	ln      net.Listener
+}
+
+// open listens unless the port is open already, and counts the user either way:
+// each open is matched by one close, also when it failed.
+func (p *port) open(serve func(net.Listener)) error {
+	p.opening.Lock()
+	defer p.opening.Unlock()
+	p.users++
+	if p.ln != nil {
+		return nil
+	}
+	ln, err := net.Listen("tcp", p.addr)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("another program listens on %s, so %s cannot: choose another way to answer (webroot, dns-01), or free the port: %w", p.addr, p.purpose, err)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%s may not listen on %s: ports under 1024 need CAP_NET_BIND_SERVICE: %w", p.purpose, p.addr, err)
+	case err != nil:
+		return fmt.Errorf("%s listener: %w", p.purpose, err)
+	}
+	p.ln = ln
+	go serve(ln)
+	return nil
+}
+
+func (p *port) close() error {
+	p.opening.Lock()
+	defer p.opening.Unlock()
+	p.users--
+	if p.users > 0 || p.ln == nil {
+		return nil
+	}
+	err := p.ln.Close()
+	p.ln = nil
+	return err
+}

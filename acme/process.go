@@ -1,0 +1,61 @@
+package acme
+
+// What lego keeps for the whole process, and keepkey therefore has to: the logger
+// and the recursive DNS servers. Nothing else here is shared between clients.
+// (A third such thing is in package dns: the environment that providers read.)
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+
+	"github.com/go-acme/lego/v4/challenge/dns01"
+	"github.com/go-acme/lego/v4/log"
+)
+
+// logger is where lego's messages go. lego's own variable is set once, before any
+// goroutine can read it; ours can change at any time.
+var logger atomic.Pointer[slog.Logger]
+
+func init() { log.Logger = legoLogger{} }
+
+// SetLogger sends what lego logs to the given logger, for all clients and solvers of
+// the process. Until it is called, nothing is logged.
+func SetLogger(l *slog.Logger) { logger.Store(l) }
+
+// SetResolvers sets the recursive DNS servers (host:port) that all DNS-01 solvers of
+// the process ask. lego reads them without a lock, so call it before any order.
+func SetResolvers(servers []string) {
+	// The option acts on lego's package, not on the challenge that it is given.
+	_ = dns01.AddRecursiveNameservers(servers)(nil)
+}
+
+// legoLogger implements lego's logging interface. lego's chatter is of interest for
+// debugging only; its warnings are warnings. Values are quoted by the handler.
+type legoLogger struct{}
+
+func (legoLogger) print(msg string) {
+	l := logger.Load()
+	if l == nil {
+		return
+	}
+	level := slog.LevelDebug
+	msg = strings.TrimSpace(msg)
+	if text, ok := strings.CutPrefix(msg, "[WARN] "); ok {
+		level, msg = slog.LevelWarn, text
+	}
+	l.Log(context.Background(), level, "lego", "text", strings.TrimPrefix(msg, "[INFO] "))
+}
+
+func (l legoLogger) Print(args ...any)                 { l.print(fmt.Sprint(args...)) }
+func (l legoLogger) Println(args ...any)               { l.print(fmt.Sprintln(args...)) }
+func (l legoLogger) Printf(format string, args ...any) { l.print(fmt.Sprintf(format, args...)) }
+
+// lego calls these nowhere in what keepkey uses. A library must not end the process,
+// so they panic, which call turns into an error.
+
+func (l legoLogger) Fatal(args ...any)                 { panic(fmt.Sprint(args...)) }
+func (l legoLogger) Fatalln(args ...any)               { panic(fmt.Sprintln(args...)) }
+func (l legoLogger) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
