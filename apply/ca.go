@@ -8,41 +8,102 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"keepkey/acme"
 	"keepkey/acme/dns"
 	"keepkey/config"
 )
 
-// clientOnce connects to a CA when it is first needed. All lineages share the
-// outcome, also when it is an error: one dead CA costs one time limit a run.
-type clientOnce struct {
-	once   sync.Once
-	client *acme.Client
-	err    error
+// ca is a CA as one account knows it. All lineages share it, so that one that is down
+// costs one time limit and not one for each of them.
+type ca struct {
+	connecting sync.Mutex // held while connecting; guards the next three
+	client     *acme.Client
+	err        error
+	failed     time.Time
+
+	mu     sync.Mutex // guards the rest
+	health health
+	// windows is about the renewal windows alone, which may be a service of its own:
+	// that it is down must never keep a certificate from being obtained.
+	windows health
 }
 
-func (r *Runner) client(ctx context.Context, ca config.ACME) (*acme.Client, error) {
-	kid := ""
-	if ca.EAB != nil {
-		kid = ca.EAB.KID
-	}
+// reconnectAfter is how long the error of a connection that failed stands for others
+// that would fail too.
+const reconnectAfter = time.Minute
+
+// ca returns what is known of a CA.
+func (r *Runner) ca(cfg config.ACME) *ca {
 	r.mu.Lock()
-	if r.clients == nil {
-		r.clients = make(map[string]*clientOnce)
-	}
-	key := strings.Join([]string{ca.Directory, kid, ca.CABundle}, "\x00")
-	c := r.clients[key]
+	defer r.mu.Unlock()
+	key := strings.Join([]string{cfg.Directory, kidOf(cfg), cfg.CABundle}, "\x00")
+	c := r.cas[key]
 	if c == nil {
-		c = new(clientOnce)
-		r.clients[key] = c
+		c = new(ca)
+		if account, err := r.Store.Account(cfg.Directory, kidOf(cfg)); err == nil {
+			c.health.pauses = account.Pauses()
+		}
+		if r.cas == nil {
+			r.cas = make(map[string]*ca)
+		}
+		r.cas[key] = c
 	}
-	r.mu.Unlock()
-	c.once.Do(func() { c.client, c.err = r.connect(ctx, ca, kid) })
+	return c
+}
+
+func kidOf(cfg config.ACME) string {
+	if cfg.EAB == nil {
+		return ""
+	}
+	return cfg.EAB.KID
+}
+
+// client connects to a CA when it is first needed.
+func (r *Runner) client(ctx context.Context, cfg config.ACME) (*acme.Client, error) {
+	c := r.ca(cfg)
+	c.connecting.Lock()
+	defer c.connecting.Unlock()
+	if c.client != nil {
+		return c.client, nil
+	}
+	if now := r.Now(); c.err != nil && !now.Before(c.failed) && now.Before(c.failed.Add(reconnectAfter)) {
+		return nil, c.err
+	}
+	c.client, c.err = r.connect(ctx, cfg)
+	c.failed = r.Now()
+	if ctx.Err() != nil && c.err != nil {
+		err := c.err
+		c.err = nil // that was not the CA's doing
+		return nil, err
+	}
 	return c.client, c.err
 }
 
-func (r *Runner) connect(ctx context.Context, ca config.ACME, kid string) (*acme.Client, error) {
+// skew says how far a CA's clock is ahead, as far as it told so far.
+func (c *ca) skew() (time.Duration, bool) {
+	c.connecting.Lock()
+	defer c.connecting.Unlock()
+	if c.client == nil {
+		return 0, false
+	}
+	return c.client.Skew()
+}
+
+// skew asks the CA for its clock. One that can't be asked is no obstacle.
+func (l *lineage) skew(ctx context.Context) (skew time.Duration, known bool) {
+	client, err := l.client(ctx, l.cert.ACME)
+	if err != nil {
+		return 0, false
+	}
+	return client.Skew()
+}
+
+// knownSkew is what the CA said of its clock so far.
+func (l *lineage) knownSkew() (time.Duration, bool) { return l.ca(l.cert.ACME).skew() }
+
+func (r *Runner) connect(ctx context.Context, ca config.ACME) (*acme.Client, error) {
 	cfg := acme.Config{
 		Directory: ca.Directory, UserAgent: r.UserAgent, Email: ca.Email, AcceptTerms: ca.AcceptTerms,
 		Now: r.Now, Logger: r.Log, RequestTimeout: r.RequestTimeout,
@@ -66,7 +127,7 @@ func (r *Runner) connect(ctx context.Context, ca config.ACME, kid string) (*acme
 	}
 	r.accounts.Lock()
 	defer r.accounts.Unlock()
-	account, err := r.Store.Account(ca.Directory, kid)
+	account, err := r.Store.Account(ca.Directory, kidOf(ca))
 	if err != nil {
 		return nil, err
 	}
@@ -137,9 +198,11 @@ func (r *Runner) newDNS01(d config.DNS01) (*acme.Solver, error) {
 func (r *Runner) Close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, c := range r.clients {
+	for _, c := range r.cas {
+		c.connecting.Lock()
 		if c.client != nil {
 			c.client.Close()
 		}
+		c.connecting.Unlock()
 	}
 }

@@ -12,57 +12,30 @@ import (
 
 	"keepkey/acme"
 	"keepkey/keystore"
-	"keepkey/pinset"
 	"keepkey/plan"
 )
-
-type pin = pinset.Pin
 
 // Bounds of obtaining one certificate.
 const (
 	obtainTime = 15 * time.Minute // DNS propagation can take most of it
 	windowTime = 40 * time.Second // asking for the renewal window
-	orderAge   = 24 * time.Hour   // an order on record that is older is not gone on with
+	orderAge   = 24 * time.Hour   // an older order on record is not resumed
 )
 
 // obtain gets a certificate, for the active key or for the one that a rollover
-// switches to, and stores it as a new version.
-// What is live is not touched. A failure is put on record, with the time of the
-// next attempt.
+// switches to, and stores it as a new version. What is installed is not touched.
 func (l *lineage) obtain(ctx context.Context, a plan.Action) error {
 	limit := l.ObtainTime
 	if limit == 0 {
 		limit = obtainTime
 	}
-	limited, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the CA did not finish within %s; the next attempt goes on with the order", limit))
+	limited, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the CA did not finish within %s; the next attempt resumes the order", limit))
 	defer cancel()
 	err := l.obtainNow(limited, a)
-	if err == nil || errors.Is(err, errCommit) {
-		return err
+	if ctx.Err() == nil {
+		l.heard(err)
 	}
-	if ctx.Err() != nil {
-		return fmt.Errorf("obtaining a certificate was interrupted; the next run goes on with the order: %w", context.Cause(ctx))
-	}
-	err = fmt.Errorf("no certificate was obtained: %w", err)
-	var refused *acme.Problem
-	var retryAfter time.Duration
-	if errors.As(err, &refused) {
-		retryAfter = refused.RetryAfter
-	}
-	var rejected *rejectedError
-	record := l.commit(func(s *plan.State) {
-		s.RecordFailure(err.Error(), l.Now(), retryAfter, jitter())
-		if errors.As(err, &rejected) {
-			s.Order = nil // it would only give the same again
-		}
-	})
-	if record != nil {
-		return errors.Join(err, record)
-	}
-	if c := l.state.Certificate; c != nil {
-		err = fmt.Errorf("%w; what is live stays, it expires at %s", err, c.NotAfter.UTC().Format(time.RFC3339))
-	}
-	return fmt.Errorf("%w; the next attempt is due at %s, or at once with --force", err, l.state.Failure.Next.UTC().Format(time.RFC3339))
+	return err
 }
 
 // rejectedError is a certificate that a CA issued and keepkey does not install.
@@ -74,37 +47,34 @@ func (e *rejectedError) Error() string {
 func (e *rejectedError) Unwrap() error { return e.err }
 
 func (l *lineage) obtainNow(ctx context.Context, a plan.Action) error {
-	target := l.state.Active().Pin
-	if a.Kind == plan.Switch {
-		target = l.state.Rollover.To
-	}
-	key, err := l.store.Key(target)
+	target := l.state.Target(a)
+	key, err := l.store.Keys.Signer(target)
 	if err != nil {
 		return err
 	}
-	solver, err := l.solver(l.config.Challenge)
+	solver, err := l.solver(l.cert.Challenge)
 	if err != nil {
 		return err
 	}
-	client, err := l.client(ctx, l.config.ACME)
+	client, err := l.client(ctx, l.cert.ACME)
 	if err != nil {
 		return err
 	}
-	order, err := l.order(ctx, client, key, target, a.Early)
+	order, csr, err := l.order(ctx, client, key, a)
 	if err != nil {
 		return err
 	}
-	if err := client.Authorize(ctx, order, l.config.Domains, solver); err != nil {
+	if err := client.Authorize(ctx, order, l.cert.Domains, solver); err != nil {
 		return err
 	}
-	if order, err = client.Finalize(ctx, order, l.state.Order.CSR); err != nil {
+	if order, err = client.Finalize(ctx, order, csr); err != nil {
 		return err
 	}
-	data, err := client.Certificate(ctx, order, l.config.ACME.PreferredChain)
+	data, err := client.Certificate(ctx, order, l.cert.ACME.PreferredChain)
 	if err != nil {
 		return err
 	}
-	chain, err := keystore.CheckChain(data, keystore.Want{Pin: target, Domains: l.config.Domains, Now: l.Now()})
+	chain, err := keystore.CheckChain(data, keystore.Want{Pin: target, Domains: l.cert.Domains, Now: l.Now()})
 	if err != nil {
 		return &rejectedError{err}
 	}
@@ -113,110 +83,118 @@ func (l *lineage) obtainNow(ctx context.Context, a plan.Action) error {
 	if c := l.state.Certificate; c != nil && c.Serial == serial && l.disk.StoredProblem == nil {
 		return &rejectedError{fmt.Errorf("it is the one that is there already (serial %s)", serial)}
 	}
-	if a.Kind == plan.Switch {
+	if a.Kind == plan.SwitchKey {
 		// The last look before the key is switched: the clock may have been set back, or
 		// be wrong altogether.
 		skew, _ := client.Skew()
-		if err := plan.CheckSwitch(l.input(Options{}), target, skew); err != nil {
+		if err := plan.CheckSwitch(l.input(), target, skew); err != nil {
 			return err
 		}
 	}
-	n, err := l.store.AddVersion(chain)
+	return l.accept(ctx, a, chain, key)
+}
+
+// accept stores a certificate and puts it on record.
+func (l *lineage) accept(ctx context.Context, a plan.Action, chain keystore.Chain, key crypto.Signer) error {
+	after := 0
+	if c := l.state.Certificate; c != nil {
+		after = c.Version
+	}
+	v, err := l.store.Live.Add(after, chain, key)
 	if err != nil {
 		return err
 	}
-	return l.commit(func(s *plan.State) {
-		s.Accept(a.Kind, plan.Certificate{
-			Version: n, Pin: target, Serial: serial, Domains: slices.Clone(l.config.Domains),
-			Directory: l.config.ACME.Directory, NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter,
-			Obtained: l.Now(), Early: s.Order.Early,
-		}, l.Now())
-		// A CA has nothing to say yet about a certificate that it just issued.
-		s.Window = &plan.Window{Serial: serial, Asked: l.Now(), AskAgain: l.Now().Add(askAgain)}
-	})
+	leaf := chain.Leaf()
+	return l.commit(ctx, a, plan.Result{Certificate: &plan.Certificate{
+		Version: v.N, Digest: v.Digest, Pin: l.state.Target(a), Serial: fmt.Sprintf("%x", leaf.SerialNumber),
+		Domains: slices.Clone(l.cert.Domains), Directory: l.cert.ACME.Directory, NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter,
+	}})
 }
 
-// order goes on with the order on record, if it still fits, or makes a new one
-// and puts it on record. Its certificate request is on record before it is sent.
-func (l *lineage) order(ctx context.Context, client *acme.Client, key crypto.Signer, target pin, early bool) (acme.Order, error) {
-	if rec := l.state.Order; rec != nil && l.fits(rec, target) {
+// order resumes the order on record, if it still fits, or places a new one and puts it
+// on record. Its certificate request is on record before it is sent.
+func (l *lineage) order(ctx context.Context, client *acme.Client, key crypto.Signer, a plan.Action) (acme.Order, []byte, error) {
+	target := l.state.Target(a)
+	if rec, ordered := l.state.Order(target); ordered && l.fits(rec) {
 		order, err := client.Order(ctx, rec.URL)
 		if err == nil {
-			l.Log.Info("going on with an order", "certificate", l.config.Name, "order", rec.URL)
-			return order, nil
+			l.log.Info("resuming an order", "order", rec.URL)
+			return order, rec.CSR, nil
 		}
 		if !errors.Is(err, acme.ErrOrderGone) {
-			return acme.Order{}, err
+			return acme.Order{}, nil, err
 		}
-		l.Log.Warn("the order on record can't be gone on with, making a new one", "certificate", l.config.Name, "problem", err)
+		l.log.Warn("cannot resume the recorded order; placing a new one", "problem", err)
 	}
-	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{DNSNames: l.config.Domains}, key)
+	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{DNSNames: l.cert.Domains}, key)
 	if err != nil {
-		return acme.Order{}, fmt.Errorf("certificate request: %w", err)
+		return acme.Order{}, nil, fmt.Errorf("certificate request: %w", err)
 	}
-	req := acme.OrderRequest{Domains: l.config.Domains, Profile: l.config.ACME.Profile}
-	if c := l.state.Certificate; c != nil && c.Directory == l.config.ACME.Directory && l.stored != nil {
-		req.Replace = l.stored.Leaf()
-	}
-	order, err := client.NewOrder(ctx, req)
+	order, err := client.NewOrder(ctx, acme.OrderRequest{Domains: l.cert.Domains, Profile: l.cert.ACME.Profile, Replace: l.replaced()})
 	if err != nil {
-		return acme.Order{}, err
+		return acme.Order{}, nil, err
 	}
-	return order, l.commit(func(s *plan.State) {
-		s.Order = &plan.Order{
-			Directory: l.config.ACME.Directory, URL: order.URL, Finalize: order.Finalize, CSR: csr,
-			Pin: target, Domains: slices.Clone(l.config.Domains), Created: l.Now(), Early: early,
-		}
-	})
+	return order, csr, l.commit(ctx, a, plan.Result{Order: &plan.Order{
+		Directory: l.cert.ACME.Directory, URL: order.URL, Finalize: order.Finalize, CSR: csr,
+		Pin: target, Domains: slices.Clone(l.cert.Domains), Created: l.Now(), Early: a.Early,
+	}})
+}
+
+// replaced returns the certificate that the next one follows, if this CA issued it.
+func (l *lineage) replaced() *x509.Certificate {
+	c := l.state.Certificate
+	if c == nil || c.Directory != l.cert.ACME.Directory || l.disk.StoredProblem != nil {
+		return nil
+	}
+	chain, err := l.store.Live.Chain(c.Version)
+	if err != nil {
+		l.log.Warn("ordering without naming the certificate that is replaced", "problem", err)
+		return nil
+	}
+	return chain.Leaf()
 }
 
 // fits says whether an order on record is still what the configuration asks for.
-func (l *lineage) fits(rec *plan.Order, target pin) bool {
+func (l *lineage) fits(rec plan.Order) bool {
 	age := l.Now().Sub(rec.Created)
-	return rec.Directory == l.config.ACME.Directory &&
-		slices.Equal(rec.Domains, l.config.Domains) &&
-		rec.Pin == target &&
-		age >= 0 && age < orderAge
+	return rec.Directory == l.cert.ACME.Directory && slices.Equal(rec.Domains, l.cert.Domains) && age >= 0 && age < orderAge
 }
-
-// How long to leave a CA alone about its renewal window.
-const (
-	minAskAgain = time.Minute
-	maxAskAgain = 24 * time.Hour
-	askAgain    = 6 * time.Hour // when it does not say, has none, or did not answer
-)
 
 // askWindow asks the CA when it wants the certificate renewed. That it does not
 // answer is no failure: the lifetime decides then.
-func (l *lineage) askWindow(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, windowTime)
+func (l *lineage) askWindow(ctx context.Context, a plan.Action) error {
+	limited, cancel := context.WithTimeout(ctx, windowTime)
 	defer cancel()
-	client, err := l.client(ctx, l.config.ACME)
-	var w acme.Window
-	if err == nil {
-		w, err = client.RenewalWindow(ctx, l.stored.Leaf())
-	}
+	w, err := l.window(limited)
 	switch {
-	case ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded):
+	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case errors.Is(err, acme.ErrNoRenewalInfo):
-		w.RetryAfter = maxAskAgain
+		return l.commit(ctx, a, plan.Result{Window: &plan.Answer{}})
 	case err != nil:
-		l.Log.Warn("the CA's renewal window is not known, the lifetime decides", "certificate", l.config.Name, "problem", err)
+		l.log.Warn("the CA's renewal window is not known, the lifetime decides", "problem", err)
+		return l.commit(ctx, a, plan.Result{})
 	}
-	again := askAgain
-	if w.RetryAfter > 0 {
-		again = min(max(w.RetryAfter, minAskAgain), maxAskAgain)
+	return l.commit(ctx, a, plan.Result{Window: &plan.Answer{Start: w.Start, End: w.End, Explanation: w.Explanation, AskAgain: w.RetryAfter}})
+}
+
+func (l *lineage) window(ctx context.Context) (w acme.Window, err error) {
+	c := l.ca(l.cert.ACME)
+	if silent := c.asking(l.Now()); silent != nil {
+		return acme.Window{}, silent
 	}
-	return l.commit(func(s *plan.State) {
-		next := &plan.Window{Serial: s.Certificate.Serial, Asked: l.Now(), AskAgain: l.Now().Add(again)}
-		switch {
-		case err == nil:
-			next.Start, next.End, next.Explanation = w.Start, w.End, w.Explanation
-		case s.Window != nil && s.Window.Serial == next.Serial:
-			// An answer that failed to come does not unsay the last one.
-			next.Start, next.End, next.Explanation = s.Window.Start, s.Window.End, s.Window.Explanation
+	defer func() {
+		if !errors.Is(ctx.Err(), context.Canceled) {
+			c.asked(err, l.Now())
 		}
-		s.Window = next
-	})
+	}()
+	client, err := l.client(ctx, l.cert.ACME)
+	if err != nil {
+		return acme.Window{}, err
+	}
+	chain, err := l.store.Live.Chain(l.state.Certificate.Version)
+	if err != nil {
+		return acme.Window{}, err
+	}
+	return client.RenewalWindow(ctx, chain.Leaf())
 }

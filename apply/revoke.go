@@ -17,12 +17,12 @@ const revokeTime = 2 * time.Minute
 // revoke has a CA revoke a stored certificate, because its key is compromised. The
 // request is signed with that key, if it still can be read.
 func (l *lineage) revoke(ctx context.Context, a plan.Action) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, revokeTime, fmt.Errorf("the CA did not answer within %s", revokeTime))
+	limited, cancel := context.WithTimeoutCause(ctx, revokeTime, fmt.Errorf("the CA did not answer within %s", revokeTime))
 	defer cancel()
-	if err := l.revokeNow(ctx, a); err != nil {
-		return fmt.Errorf("certificate version %d (serial %s), whose key is compromised, is not revoked; the next run tries again: %w", a.Version, a.Target, err)
+	if err := l.revokeNow(limited, a); err != nil {
+		return err
 	}
-	return l.commit(func(s *plan.State) { s.MarkRevoked(a.Target, l.Now()) })
+	return l.commit(ctx, a, plan.Result{})
 }
 
 func (l *lineage) revokeNow(ctx context.Context, a plan.Action) error {
@@ -31,14 +31,15 @@ func (l *lineage) revokeNow(ctx context.Context, a plan.Action) error {
 		return errors.New("it is not on record")
 	}
 	issued := l.state.Issued[i]
-	cert, err := l.store.Certificate(a.Version)
+	chain, err := l.store.Live.Chain(a.Version)
 	if err != nil {
 		return err
 	}
+	cert := chain.Leaf()
 	if serial := fmt.Sprintf("%x", cert.SerialNumber); serial != issued.Serial {
 		return fmt.Errorf("the stored certificate has the serial %s", serial)
 	}
-	ca := l.config.ACME
+	ca := l.cert.ACME
 	if ca.Directory != issued.Directory {
 		// Signed with the certificate's key, no account there is needed.
 		ca = config.ACME{Directory: issued.Directory, CABundle: ca.CABundle, AcceptTerms: ca.AcceptTerms, Email: ca.Email}
@@ -47,9 +48,9 @@ func (l *lineage) revokeNow(ctx context.Context, a plan.Action) error {
 	if err != nil {
 		return err
 	}
-	key, err := l.store.Key(issued.Pin)
+	key, err := l.store.Keys.Signer(issued.Pin)
 	if err != nil {
-		l.Log.Warn("revoking with the account's signature instead of the key's", "certificate", l.config.Name, "problem", err)
+		l.log.Warn("revoking with the account's signature instead of the key's", "problem", err)
 	}
 	return client.RevokeCompromised(ctx, cert.Raw, key)
 }

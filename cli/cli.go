@@ -23,9 +23,10 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"keepkey/acme/dns"
-	"keepkey/apply"
 	"keepkey/config"
 	"keepkey/keystore"
+	"keepkey/plan"
+	"keepkey/status"
 )
 
 // Env is the world as a command sees it.
@@ -36,6 +37,7 @@ type Env struct {
 	Getenv   func(string) string
 	Now      func() time.Time
 	Terminal bool // Stderr is a terminal
+	Width    int  // of the terminal that Stdout is, in columns; 0 when it is none
 	DNS      dns.Providers
 	// RequestTimeout bounds one request to a CA; 0 for the usual bound.
 	RequestTimeout time.Duration
@@ -69,21 +71,24 @@ func Run(ctx context.Context, env Env) int {
 	var usage usageError
 	var invalid config.Errors
 	var locked *keystore.LockedError
-	var closed *apply.GateClosedError
+	var refused *plan.Refusal
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &reportedError{}):
 		return exitFailed
 	case errors.As(err, &usage):
-		complain(env, fmt.Sprintf("%v; see keepkey --help", err))
+		complain(env, err.Error())
 		return exitUsage
 	case errors.As(err, &invalid):
 		complain(env, err.Error())
 		return exitUsage
-	case errors.As(err, &closed):
-		complain(env, err.Error())
-		return exitGate
+	case errors.As(err, &refused):
+		complain(env, refused.Lineage+": "+strings.Join(status.ProblemOf(refused.Lineage, refused.Finding).Lines(), "\n"))
+		if refused.Finding.Code == plan.GateClosed {
+			return exitGate
+		}
+		return exitFailed
 	case errors.As(err, &locked):
 		complain(env, err.Error())
 		return exitLocked
@@ -118,6 +123,7 @@ func newApp(env Env) *cli.App {
 	// answer an unknown command with status 3 (which means "the gate is closed"
 	// here) are all switched off.
 	g := &globals{env: env}
+	showVersion := false
 	app := &cli.App{
 		Name:            "keepkey",
 		Usage:           "renews certificates with the same key, for servers whose clients pin it",
@@ -128,8 +134,11 @@ func newApp(env Env) *cli.App {
 		ErrWriter:       env.Stderr,
 		ExitErrHandler:  func(*cli.Context, error) {},
 		OnUsageError:    onUsageError,
-		Flags:           g.flags(),
+		Flags:           append(g.flags(), &cli.BoolFlag{Name: "version", Destination: &showVersion, Usage: "print the version", DisableDefaultText: true}),
 		Action: func(c *cli.Context) error {
+			if showVersion {
+				return g.printVersion()
+			}
 			if first := c.Args().First(); first != "" && first != "help" {
 				return usagef("there is no command %q", first)
 			}
@@ -138,7 +147,7 @@ func newApp(env Env) *cli.App {
 	}
 	app.Commands = []*cli.Command{
 		renewCommand(g), rotateCommand(g), statusCommand(g), planCommand(g), pinsCommand(g),
-		channelCommand(g), ledgerCommand(g), versionCommand(g),
+		channelCommand(g), ledgerCommand(g), hostCommand(g), versionCommand(g),
 	}
 	for _, cmd := range app.Commands {
 		g.prepare(cmd)

@@ -46,16 +46,9 @@ func (g *globals) load() (*config.Config, error) {
 	if path == "" {
 		path = defaultConfig
 	}
-	cfg, err := config.Load(path)
+	cfg, err := config.Load(path, g.env.DNS.Check)
 	if err != nil {
 		return nil, usageError{err}
-	}
-	for _, cert := range cfg.Certificates {
-		if d := cert.Challenge.DNS01; d != nil {
-			if err := g.env.DNS.Check(d.Provider); err != nil {
-				return nil, usagef("%s:%d: %s: %w", cfg.File, d.Line, cert.Name, err)
-			}
-		}
 	}
 	return cfg, nil
 }

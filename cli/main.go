@@ -25,6 +25,16 @@ func Main(providers dns.Providers) int {
 		Getenv:   os.Getenv,
 		Now:      time.Now,
 		Terminal: term.IsTerminal(int(os.Stderr.Fd())),
+		Width:    width(os.Stdout),
 		DNS:      providers,
 	})
+}
+
+// width returns the number of columns of a terminal, 0 for anything else.
+func width(f *os.File) int {
+	columns, _, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		return 0
+	}
+	return columns
 }

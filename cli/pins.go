@@ -2,7 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -11,13 +10,16 @@ import (
 	"keepkey/apply"
 	"keepkey/config"
 	"keepkey/pinset"
+	"keepkey/pinset/format"
 	"keepkey/plan"
+	"keepkey/status"
 )
 
 type pinsOptions struct {
 	selection
 	format  string
 	channel string
+	all     bool
 	asJSON  bool
 }
 
@@ -28,27 +30,20 @@ func pinsCommand(g *globals) *cli.Command {
 		Usage: "print the pins that clients should accept",
 		Flags: []cli.Flag{
 			o.nameFlag(), jsonFlag(&o.asJSON),
-			&cli.StringFlag{Name: "format", Destination: &o.format, Usage: "print the document that clients read, in this `FORMAT`: " + strings.Join(pinset.Formats(), ", ")},
+			&cli.BoolFlag{Name: "all", Destination: &o.all, Usage: "print every key's pin, also of those that clients must not accept"},
+			&cli.StringFlag{Name: "format", Destination: &o.format, Usage: "print the document that clients read, in this `FORMAT`: " + strings.Join(format.Names(), ", ")},
 			&cli.StringFlag{Name: "channel", Destination: &o.channel, Usage: "print the document as the `CHANNEL` gets it"},
 		},
 		Action: func(c *cli.Context) error {
-			if o.asJSON && (o.format != "" || o.channel != "") {
-				return usagef("--json prints keepkey's own listing; give it, or --format or --channel")
+			if (o.asJSON || o.all) && (o.format != "" || o.channel != "") {
+				return usagef("--json and --all print keepkey's own listing; give them, or --format or --channel")
 			}
-			if o.format != "" && !slices.Contains(pinset.Formats(), o.format) {
-				return usagef("--format %q: want %s", o.format, strings.Join(pinset.Formats(), ", "))
+			if _, known := format.ByName(o.format); o.format != "" && !known {
+				return usagef("--format %q: want %s", o.format, strings.Join(format.Names(), ", "))
 			}
 			return runPins(c, g, &o)
 		},
 	}
-}
-
-// pinsJSON is one certificate of `pins --json`.
-type pinsJSON struct {
-	Name    string     `json:"name"`
-	Domains []string   `json:"domains"`
-	Version int        `json:"version"`
-	Keys    []plan.Key `json:"keys"`
 }
 
 func runPins(c *cli.Context, g *globals, o *pinsOptions) error {
@@ -56,7 +51,7 @@ func runPins(c *cli.Context, g *globals, o *pinsOptions) error {
 	if err != nil {
 		return err
 	}
-	listing := []pinsJSON{}
+	listing := []status.Pins{}
 	for _, cert := range certs {
 		in, _, err := runner.Plan(c.Context, cert, apply.Options{})
 		switch {
@@ -64,15 +59,14 @@ func runPins(c *cli.Context, g *globals, o *pinsOptions) error {
 			return fmt.Errorf("%s: %w", cert.Name, err)
 		case in.Disk.LedgerProblem != nil:
 			return fmt.Errorf("%s: %w", cert.Name, in.Disk.LedgerProblem)
-		case in.State == nil || in.State.Pins() == nil:
-			return fmt.Errorf("%s: nothing is there yet: run keepkey renew first", cert.Name)
+		case in.State.Pins() == nil:
+			return &plan.Refusal{Lineage: cert.Name, Finding: plan.Finding{Code: plan.NothingYet}}
 		}
-		set := in.State.WantedPinSet(in.Ledger)
 		if o.format == "" && o.channel == "" {
-			listing = append(listing, pinsJSON{Name: cert.Name, Domains: cert.Domains, Version: set.Version, Keys: in.State.Keys})
+			listing = append(listing, status.PinsOf(in, o.all))
 			continue
 		}
-		doc, err := document(cert, in, set, o)
+		doc, err := document(cert, in, o)
 		if err != nil {
 			return err
 		}
@@ -83,31 +77,54 @@ func runPins(c *cli.Context, g *globals, o *pinsOptions) error {
 	if o.format != "" || o.channel != "" {
 		return nil
 	}
-	return show(g.env, listing, o.asJSON, printPins, func(pinsJSON) int { return 0 })
+	return show(g.env, listing, o.asJSON, printPins, func(status.Pins) int { return 0 })
 }
 
-func printPins(env Env, p pinsJSON) {
+// warnings are for keys that clients should not accept.
+var warnings = map[plan.Role]string{
+	plan.Retired:     " (not served any more: do not ship it)",
+	plan.Compromised: " (others may have this key: clients must NOT accept it)",
+}
+
+func printPins(env Env, p status.Pins) {
 	fmt.Fprintln(env.Stdout, p.Name)
 	for _, k := range p.Keys {
-		fmt.Fprintf(env.Stdout, "  %s  %-7s  %s\n", k.Pin, k.Type, k.Role)
+		warning := ""
+		if !k.Accept {
+			warning = warnings[k.Role]
+		}
+		fmt.Fprintf(env.Stdout, "  %s  %-7s  %s%s\n", k.Pin, k.Type, k.Role, warning)
 	}
 }
 
-func document(cert config.Certificate, in plan.Input, set pinset.Set, o *pinsOptions) ([]byte, error) {
-	ch := config.Channel{Format: o.format}
-	published := in.State.Begun
+// document writes what clients read: of a channel, as it gets it, or in a format alone.
+func document(cert config.Certificate, in plan.Input, o *pinsOptions) ([]byte, error) {
+	set := in.State.WantedPinSet(in.Ledger)
+	var ch config.Channel
+	var published, expires time.Time
 	if o.channel != "" {
 		var ok bool
 		if ch, ok = cert.Channel(o.channel); !ok {
 			return nil, usagef("%s has no channel %q", cert.Name, o.channel)
 		}
-		if o.format != "" {
-			ch.Format = o.format
-		}
-		published = time.Time{}
 		if newest, ok := in.Ledger.Channel(ch.Name); ok && newest.Version == set.Version {
-			published = newest.Intended
+			published, expires = newest.Intended, newest.Expires
+		}
+	} else {
+		published = firstPublished(in.Ledger, set)
+	}
+	if o.format != "" {
+		ch.Format, _ = format.ByName(o.format) // it was looked up before
+	}
+	return apply.Document(cert, ch, set, published, expires)
+}
+
+// firstPublished is when a version first went to any channel; zero when it did not yet.
+func firstPublished(l pinset.Ledger, set pinset.Set) time.Time {
+	for _, p := range l.Published() {
+		if p.Version == set.Version {
+			return p.Intended
 		}
 	}
-	return apply.Document(cert, ch, set, published)
+	return time.Time{}
 }

@@ -3,7 +3,8 @@ package cli
 import (
 	"context"
 	"fmt"
-	"sync"
+	"os"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -12,6 +13,7 @@ import (
 	"keepkey/config"
 	"keepkey/keystore"
 	"keepkey/plan"
+	"keepkey/status"
 )
 
 // concurrent is how many certificates are worked on at a time: enough to hide a
@@ -28,7 +30,7 @@ func renewCommand(g *globals) *cli.Command {
 	var o renewOptions
 	return &cli.Command{
 		Name:  "renew",
-		Usage: "do what is due: keys, pin sets, certificates, hooks",
+		Usage: "renew what is due: certificates, and with them keys, pin sets and hooks",
 		Flags: []cli.Flag{
 			o.domainFlag(), o.nameFlag(),
 			&cli.BoolFlag{Name: "force", Destination: &o.Force, Usage: "obtain a new certificate now, with the same key"},
@@ -68,28 +70,112 @@ func (g *globals) work(ctx context.Context, cfg *config.Config, certs []config.C
 	if err := first(runner); err != nil {
 		return err
 	}
-	reports := renewAll(ctx, runner, certs, o, p)
+	w := &watcher{progress: p, outcomes: make([]*status.Outcome, len(certs)), quiet: g.env.Width == 0, one: len(certs) == 1}
+	runner.All(ctx, certs, o, concurrent, w)
 	p.finish()
+	return g.report(w, runner)
+}
 
-	failed := false
-	for i, rep := range reports {
-		fmt.Fprintln(g.env.Stdout, printable(summary(certs[i], rep)))
-		for _, note := range rep.Notes {
-			fmt.Fprintf(g.env.Stdout, "  %s\n", printable(note))
+// watcher keeps what is worth telling of a run over many certificates.
+type watcher struct {
+	*progress
+	outcomes []*status.Outcome // nil where there is nothing to tell
+	quiet    bool              // what had nothing due is not told
+	one      bool
+	failed   bool
+}
+
+func (w *watcher) Begin(name string) { w.begin(name) }
+
+func (w *watcher) End(i int, rep apply.Report) {
+	w.end(rep.Name, len(rep.Problems) > 0)
+	w.failed = w.failed || len(rep.Problems) > 0
+	o := status.OutcomeOf(rep.Name, rep.Done, rep.Problems, rep.Notes, rep.State, rep.Next)
+	if o.Worked || len(o.Problems) > 0 || !w.quiet {
+		w.outcomes[i] = &o
+	}
+}
+
+// report tells what became of each certificate: the outcome on standard output, problems
+// on standard error.
+func (g *globals) report(w *watcher, runner *apply.Runner) error {
+	if g.env.Width > 0 && !w.one {
+		t := table{header: []string{"NAME", "RESULT", "EXPIRES", "NEXT"}}
+		for _, o := range w.outcomes {
+			t.add(severityOf(o.Problems), o.Name, o.What, timeOr(o.Expires, "-"), o.NextText())
 		}
-		for _, problem := range rep.Problems {
-			failed = true
-			if g.logFormat == "json" {
-				runner.Log.Error("problem", "certificate", rep.Name, "problem", problem)
-				continue
+		t.print(g.env)
+	}
+	groups := groupProblems(w.outcomes)
+	for _, o := range w.outcomes {
+		if o == nil {
+			continue
+		}
+		if g.env.Width == 0 || w.one {
+			fmt.Fprintln(g.env.Stdout, printable(o.String()))
+			for _, note := range o.Notes {
+				printIndented(g.env, note.Lines())
 			}
-			complain(g.env, rep.Name+": "+problem)
 		}
 	}
-	if failed {
+	for _, group := range groups {
+		if g.logFormat == "json" {
+			runner.Log.Error("problem", "certificate", strings.Join(group.names, " "), "code", group.problem.Code, "problem", group.problem.Subject)
+			continue
+		}
+		complain(g.env, group.name()+": "+strings.Join(group.problem.Lines(), "\n"))
+	}
+	if w.failed {
 		return reportedError{}
 	}
 	return nil
+}
+
+// printIndented prints lines below what they belong to.
+func printIndented(env Env, lines []string) {
+	for i, line := range lines {
+		indent := "  "
+		if i > 0 {
+			indent = "      "
+		}
+		fmt.Fprintf(env.Stdout, "%s%s\n", indent, printable(line))
+	}
+}
+
+// problemGroup is a problem of one certificate, or one that many share.
+type problemGroup struct {
+	names   []string
+	problem status.Problem
+}
+
+// shared are the problems that are told once for all certificates that have them.
+var shared = map[plan.Code]bool{plan.CAUnreachable: true, plan.CAPaused: true}
+
+func groupProblems(outcomes []*status.Outcome) []problemGroup {
+	var groups []problemGroup
+	at := make(map[string]int)
+	for _, o := range outcomes {
+		if o == nil {
+			continue
+		}
+		for _, p := range o.Problems {
+			if i, seen := at[p.Subject]; seen && shared[p.Code] {
+				groups[i].names = append(groups[i].names, o.Name)
+				continue
+			}
+			at[p.Subject] = len(groups)
+			groups = append(groups, problemGroup{[]string{o.Name}, p})
+		}
+	}
+	return groups
+}
+
+// name says whose problem it is.
+func (g problemGroup) name() string {
+	if len(g.names) == 1 {
+		return g.names[0]
+	}
+	return fmt.Sprintf("%d certificates (%s, ...)", len(g.names), g.names[0])
 }
 
 // locked returns a runner that may write. Nobody else may, until its store is closed.
@@ -102,67 +188,19 @@ func (g *globals) locked(cfg *config.Config, p *progress) (*apply.Runner, error)
 	if err != nil {
 		return nil, err
 	}
+	if err := store.Tidy(); err != nil {
+		log.Warn("what a killed process left can't be removed; it does no harm", "problem", err)
+	}
 	acme.SetLogger(log)
 	if len(cfg.Resolvers) > 0 {
 		acme.SetResolvers(cfg.Resolvers)
 	}
+	hostname, err := os.Hostname()
+	if err != nil {
+		log.Warn("this host has no name", "problem", err)
+	}
 	return &apply.Runner{
-		Store: store, Now: g.env.Now, Log: log, UserAgent: "keepkey/" + version(),
-		DNS: g.env.DNS, RequestTimeout: g.env.RequestTimeout,
+		Store: store, Now: g.env.Now, Log: log, UserAgent: "keepkey/" + version(), DNS: g.env.DNS, Hostname: hostname,
+		RequestTimeout: g.env.RequestTimeout,
 	}, nil
-}
-
-// renewAll works on several certificates at a time. One that fails does not keep
-// the others from being tried.
-func renewAll(ctx context.Context, r *apply.Runner, certs []config.Certificate, o apply.Options, p *progress) []apply.Report {
-	reports := make([]apply.Report, len(certs))
-	next := make(chan int)
-	var wg sync.WaitGroup
-	for range min(concurrent, len(certs)) {
-		wg.Go(func() {
-			for i := range next {
-				p.begin(certs[i].Name)
-				reports[i] = r.Renew(ctx, certs[i], o)
-				p.end(certs[i].Name, len(reports[i].Problems) > 0)
-			}
-		})
-	}
-	for i := range certs {
-		next <- i
-	}
-	close(next)
-	wg.Wait()
-	return reports
-}
-
-// summary says in one line what became of a certificate.
-func summary(cert config.Certificate, rep apply.Report) string {
-	what := "nothing due"
-	switch {
-	case rep.Did(plan.Switch):
-		what = "switched keys"
-	case rep.Did(plan.Obtain) && rep.State != nil && rep.State.Certificate != nil && rep.State.Certificate.Version > 1:
-		what = "renewed with the same key"
-	case rep.Did(plan.Obtain):
-		what = "first certificate obtained"
-	case len(rep.Done) > 0:
-		what = "brought up to date"
-	case len(rep.Problems) > 0:
-		what = "no change"
-	}
-	line := cert.Name + ": " + what
-	switch n := len(rep.Problems); n {
-	case 0:
-	case 1:
-		line += ", 1 problem"
-	default:
-		line += fmt.Sprintf(", %d problems", n)
-	}
-	if rep.State != nil && rep.State.Certificate != nil {
-		line += ", expires " + stamp(rep.State.Certificate.NotAfter)
-	}
-	if rep.Next != nil && len(rep.Problems) == 0 {
-		line += fmt.Sprintf(", next: %s at %s", rep.Next.Kind, stamp(rep.Next.At))
-	}
-	return line
 }

@@ -4,6 +4,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"keepkey/apply"
+	"keepkey/status"
 )
 
 func rotateCommand(g *globals) *cli.Command {
@@ -54,5 +55,5 @@ func dryRunRotate(c *cli.Context, g *globals, s *selection, o apply.RotateOption
 	if err != nil {
 		return err
 	}
-	return show(g.env, []planJSON{newPlanJSON(certs[0].Name, p)}, false, printPlan, func(p planJSON) int { return len(p.Problems) })
+	return show(g.env, []status.Plan{status.PlanOf(certs[0].Name, p)}, false, printPlan, func(p status.Plan) int { return len(p.Problems) })
 }

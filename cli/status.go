@@ -6,14 +6,13 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"keepkey/apply"
 	"keepkey/config"
-	"keepkey/pinset"
 	"keepkey/plan"
+	"keepkey/status"
 )
 
 func statusCommand(g *globals) *cli.Command {
@@ -21,7 +20,7 @@ func statusCommand(g *globals) *cli.Command {
 	var asJSON bool
 	return &cli.Command{
 		Name:  "status",
-		Usage: "show what is live, the keys, the channels and what is due",
+		Usage: "show the certificates, the keys, the channels, what is due and what is wrong",
 		Flags: []cli.Flag{s.nameFlag(), jsonFlag(&asJSON)},
 		Action: func(c *cli.Context) error {
 			return runStatus(c.Context, g, &s, asJSON)
@@ -29,123 +28,104 @@ func statusCommand(g *globals) *cli.Command {
 	}
 }
 
-// statusJSON is one certificate of `status --json`.
-type statusJSON struct {
-	Name        string                 `json:"name"`
-	Domains     []string               `json:"domains"`
-	Certificate *plan.Certificate      `json:"certificate"`
-	Keys        []plan.Key             `json:"keys"`
-	Gate        *pinset.Verdict        `json:"gate"` // for the first backup key
-	Channels    map[string]channelJSON `json:"channels"`
-	Next        *plan.Action           `json:"next"`
-	Problems    []plan.Problem         `json:"problems"`
-	Notes       []string               `json:"notes"`
-	Rollover    *plan.Rollover         `json:"rollover"`
-}
-
-// channelJSON is the newest pin set of a channel, and the versions that clients
-// may still be enforcing.
-type channelJSON struct {
-	Version   int       `json:"version"`
-	Intended  time.Time `json:"intended"`
-	Confirmed time.Time `json:"confirmed,omitzero"`
-	Live      []int     `json:"live"`
-}
-
 func runStatus(ctx context.Context, g *globals, s *selection, asJSON bool) error {
 	runner, certs, err := look(g, s)
 	if err != nil {
 		return err
 	}
-	all := []statusJSON{}
+	all := []status.Lineage{}
 	for _, cert := range certs {
 		all = append(all, statusOf(ctx, runner, cert))
 	}
-	return show(g.env, all, asJSON, printStatus, func(st statusJSON) int { return len(st.Problems) })
+	problems := func(l status.Lineage) int { return len(l.Problems) }
+	if g.env.Width > 0 && !asJSON && len(all) > 1 {
+		printOverview(g.env, all)
+		return show(g.env, all, false, func(Env, status.Lineage) {}, problems)
+	}
+	return show(g.env, all, asJSON, printStatus, problems)
 }
 
-func statusOf(ctx context.Context, runner *apply.Runner, cert config.Certificate) statusJSON {
-	st := statusJSON{
-		Name: cert.Name, Domains: cert.Domains,
-		Keys: []plan.Key{}, Channels: map[string]channelJSON{}, Problems: []plan.Problem{}, Notes: []string{},
-	}
+func statusOf(ctx context.Context, runner *apply.Runner, cert config.Certificate) status.Lineage {
 	in, p, err := runner.Plan(ctx, cert, apply.Options{})
 	if err != nil {
-		st.Problems = append(st.Problems, plan.Problem{Text: err.Error(), Blocks: true})
-		return st
+		in = plan.Input{Goal: apply.Goal(cert), Now: runner.Now()}
+		p = plan.Plan{Problems: []plan.Finding{{Code: plan.StateUnreadable, Err: err, Blocks: true}}}
 	}
-	st.Problems = append(st.Problems, p.Problems...)
-	st.Notes = append(st.Notes, p.Notes...)
-	if next, ok := p.First(); ok {
-		st.Next = &next
-	}
-	if in.State == nil {
-		return st
-	}
-	st.Certificate, st.Rollover = in.State.Certificate, in.State.Rollover
-	st.Keys = append(st.Keys, in.State.Keys...)
-	if backups := in.State.Backups(); len(backups) > 0 {
-		v := plan.Gate(in, backups[0].Pin)
-		st.Gate = &v
-	}
-	lifetimes := plan.Lifetimes(cert)
-	for _, pub := range in.Ledger.Published() { // the newest of each channel comes last
-		ch := channelJSON{Version: pub.Version, Intended: pub.Intended, Confirmed: pub.Confirmed, Live: st.Channels[pub.Channel].Live}
-		if pub.Enforced(lifetimes[pub.Channel], in.Now) {
-			ch.Live = append(ch.Live, pub.Version)
-		}
-		st.Channels[pub.Channel] = ch
-	}
-	return st
+	return status.Of(in, p)
 }
 
-func printStatus(env Env, st statusJSON) {
+// printOverview prints a line for each of several certificates.
+func printOverview(env Env, all []status.Lineage) {
+	t := table{header: []string{"NAME", "EXPIRES", "CHANNELS", "GATE", "PROBLEMS"}}
+	for _, l := range all {
+		expires, gate := "no certificate yet", "-"
+		if l.Certificate != nil {
+			expires = fmt.Sprintf("%s (%s)", status.Time(l.Certificate.NotAfter), status.Left(l.Certificate.NotAfter.Sub(env.Now())))
+		}
+		if l.Gate != nil {
+			gate = "closed"
+			if l.Gate.Open {
+				gate = "open"
+			}
+		}
+		var problems []string
+		for _, p := range l.Problems {
+			problems = append(problems, string(p.Code))
+		}
+		t.add(severityOf(l.Problems), l.Name, expires, strings.Join(slices.Sorted(maps.Keys(l.Channels)), " "), gate, strings.Join(problems, " "))
+	}
+	t.print(env)
+}
+
+func printStatus(env Env, l status.Lineage) {
 	row := func(label, format string, args ...any) {
-		fmt.Fprintf(env.Stdout, "  %-9s %s\n", label, printable(fmt.Sprintf(format, args...)))
+		fmt.Fprintf(env.Stdout, "  %-11s %s\n", label, printable(fmt.Sprintf(format, args...)))
 	}
-	fmt.Fprintln(env.Stdout, st.Name)
-	row("names", "%s", strings.Join(st.Domains, ", "))
-	if c := st.Certificate; c != nil {
-		row("live", "version %d, serial %s, expires %s (%s)", c.Version, c.Serial, stamp(c.NotAfter), left(c.NotAfter.Sub(env.Now())))
+	fmt.Fprintln(env.Stdout, l.Name)
+	row("names", "%s", strings.Join(l.Domains, ", "))
+	if c := l.Certificate; c != nil {
+		installed := ""
+		if !c.Installed {
+			installed = ", not installed yet"
+		}
+		row("certificate", "version %d, serial %s, expires %s (%s)%s", c.Version, c.Serial, status.Time(c.NotAfter), status.Left(c.NotAfter.Sub(env.Now())), installed)
 	} else {
-		row("live", "no certificate yet")
+		row("certificate", "none yet")
 	}
-	for _, k := range st.Keys {
+	for _, k := range l.Keys {
 		row(string(k.Role), "%s %s", k.Type, k.Pin)
 	}
-	for _, name := range slices.Sorted(maps.Keys(st.Channels)) {
-		pub := st.Channels[name]
+	for _, name := range slices.Sorted(maps.Keys(l.Channels)) {
+		pub := l.Channels[name]
 		if pub.Confirmed.IsZero() {
-			row("channel", "%s: version %d of the pin set since %s, not confirmed", name, pub.Version, stamp(pub.Intended))
+			row("channel", "%s: version %d of the pin set since %s, not confirmed", name, pub.Version, status.Time(pub.Intended))
 		} else {
-			row("channel", "%s: version %d of the pin set, confirmed %s", name, pub.Version, stamp(pub.Confirmed))
+			row("channel", "%s: version %d of the pin set, confirmed %s", name, pub.Version, status.Time(pub.Confirmed))
 		}
 	}
-	if st.Gate != nil {
-		row("gate", "for the first backup key: %s", plan.TellGate(st.Name, *st.Gate))
+	if r := l.Rollover; r != nil {
+		row("rollover", "%s", status.RolloverText(*r))
 	}
-	if st.Next != nil {
+	if l.Gate != nil {
+		row("gate", "for the first backup key: %s", l.Gate.Text)
+		for _, do := range l.Gate.Do {
+			row("", "  %s", do)
+		}
+	}
+	if others := status.HostsText(l.Hosts); others != "" {
+		row("hosts", "%s", others)
+	}
+	if n := l.Next; n != nil {
 		when := "now"
-		if st.Next.At.After(env.Now()) {
-			when = stamp(st.Next.At)
+		if n.At.After(env.Now()) {
+			when = status.Time(n.At)
 		}
-		row("next", "%s: %s (%s)", when, describe(*st.Next), st.Next.Reason)
+		row("next", "%s: %s (%s)", when, n.Text, n.Why)
 	}
-	for _, note := range st.Notes {
-		row("note", "%s", note)
+	for _, note := range l.Notes {
+		row("note", "%s", strings.Join(note.Lines(), "\n"))
 	}
-	for _, p := range st.Problems {
-		row("problem", "%s", p.Text)
+	for _, p := range l.Problems {
+		row("problem", "%s", strings.Join(p.Lines(), "\n"))
 	}
-}
-
-// left says how long is left, in the unit that people count in.
-func left(d time.Duration) string {
-	switch {
-	case d < 0:
-		return "expired"
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%d hours left", int(d.Hours()))
-	}
-	return fmt.Sprintf("%d days left", int(d.Hours()/24))
 }

@@ -12,11 +12,13 @@ func versionCommand(g *globals) *cli.Command {
 	return &cli.Command{
 		Name:  "version",
 		Usage: "print the version",
-		Action: func(*cli.Context) error {
-			_, err := fmt.Fprintf(g.env.Stdout, "keepkey %s (%s, %s/%s)\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
-			return err
-		},
+		Action: func(*cli.Context) error { return g.printVersion() },
 	}
+}
+
+func (g *globals) printVersion() error {
+	_, err := fmt.Fprintf(g.env.Stdout, "keepkey %s (%s, %s/%s)\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return err
 }
 
 // version is what the Go toolchain recorded of the module when it was built.

@@ -124,7 +124,7 @@ func (c *checker) keysAreImmortal() {
 			}
 		}
 	}
-	if c.State == nil {
+	if c.State.IsZero() {
 		return
 	}
 	for _, k := range c.State.Keys {
@@ -152,15 +152,15 @@ func (c *checker) liveIsAPair() {
 		c.violate("I3", "%v", c.LiveProblem)
 		return
 	}
-	if c.Live == 0 || c.State == nil || c.State.Certificate == nil {
+	if c.Live == 0 || c.State.IsZero() || c.State.Certificate == nil {
 		return
 	}
 	cert := c.State.Certificate
 	if c.Live == cert.Version && (c.LivePin != cert.Pin || !plan.SameNames(c.LiveNames, cert.Domains)) {
 		c.violate("I3", "version %d is not what the state says of it", c.Live)
 	}
-	if c.undisturbed() && !plan.SameNames(c.LiveNames, c.Config.Domains) {
-		c.violate("I3", "live is for %q, and the configuration asks for %q", c.LiveNames, c.Config.Domains)
+	if c.undisturbed() && !plan.SameNames(c.LiveNames, c.Goal.Domains) {
+		c.violate("I3", "live is for %q, and the configuration asks for %q", c.LiveNames, c.Goal.Domains)
 	}
 }
 
@@ -185,7 +185,7 @@ func (c *checker) liveIsPinned() {
 // I5: once there is a certificate there is another key that can take over, and when
 // nothing disturbs, clients know its pin.
 func (c *checker) backupIsThere() {
-	if c.State == nil || c.State.Certificate == nil {
+	if c.State.IsZero() || c.State.Certificate == nil {
 		return
 	}
 	backups := slices.DeleteFunc(c.State.Backups(), func(k plan.Key) bool { return c.KeyProblems[k.Pin] != nil })
@@ -195,13 +195,13 @@ func (c *checker) backupIsThere() {
 	if !c.undisturbed() {
 		return
 	}
-	if len(backups) < c.Config.Backups {
-		c.violate("I5", "%d of %d backup keys are there", len(backups), c.Config.Backups)
+	if len(backups) < c.Goal.Backups {
+		c.violate("I5", "%d of %d backup keys are there", len(backups), c.Goal.Backups)
 	}
 	if r := c.State.Rollover; r != nil && r.Compromised {
 		return // nothing is published while the compromised key is in use
 	}
-	for _, ch := range c.Config.Channels {
+	for _, ch := range c.Goal.Channels {
 		newest, _ := c.Ledger.Channel(ch.Name)
 		for _, k := range backups {
 			if !slices.Contains(newest.Pins, k.Pin) {
@@ -217,8 +217,8 @@ func (c *checker) switchesAreInOrder() {
 	if c.Live == 0 || c.LiveProblem != nil || c.LedgerProblem != nil {
 		return
 	}
-	if v := c.Ledger.Gate(c.LivePin, plan.Lifetimes(c.Config), c.latest()); !v.Open {
-		c.violate("I6", "the live key %s is not in all pin sets that may be enforced: %s", c.LivePin, plan.TellGate(c.Config.Name, v))
+	if v := c.Ledger.Gate(c.LivePin, c.Goal.Lifetimes(), c.latest()); !v.Open {
+		c.violate("I6", "the live key %s is not in all pin sets that may be enforced: %s", c.LivePin, tell(v))
 	}
 }
 
@@ -229,7 +229,7 @@ func (c *checker) setsAreMonotone() {
 		return
 	}
 	b := c.out.Before
-	if b == nil || b.State == nil {
+	if b == nil || b.State.IsZero() {
 		return
 	}
 	old, now := b.Ledger.Entries(), c.Ledger.Entries()
@@ -277,7 +277,7 @@ func (c *checker) completes() {
 	if !c.undisturbed() {
 		return
 	}
-	if c.State == nil {
+	if c.State.IsZero() {
 		c.violate("I9", "there is no state")
 		return
 	}
@@ -285,14 +285,14 @@ func (c *checker) completes() {
 		c.violate("I9", "%s was left behind", path)
 	}
 	p := plan.Next(plan.Input{
-		Config: c.Config, State: c.State, Ledger: c.Ledger, Now: c.out.Now,
+		Goal: c.Goal, State: c.State, Ledger: c.Ledger, Now: c.out.Now, Host: c.Host,
 		Disk: plan.Disk{Live: c.Live, LiveProblem: c.LiveProblem, LedgerProblem: c.LedgerProblem, KeyProblems: c.KeyProblems},
 	})
 	if a, due := p.Due(c.out.Now); due {
-		c.violate("I9", "still to be done: %s %s (%s)", a.Kind, a.Channel, a.Reason)
+		c.violate("I9", "still to be done: %s %s (%s)", a.Kind, a.Channel, a.Why.Code)
 	}
 	for _, pr := range p.Problems {
-		c.violate("I9", "still a problem: %s", pr.Text)
+		c.violate("I9", "still a problem: %+v", pr)
 	}
 }
 
@@ -306,8 +306,8 @@ func (c *checker) failsClosed() {
 	if b == nil || r == nil || r.Asked {
 		return
 	}
-	damaged := b.StateProblem != nil || (b.State == nil && len(b.Keys) > 0 && b.Live != 0)
-	if b.State != nil && b.State.Active() != nil {
+	damaged := b.StateProblem != nil || (b.State.IsZero() && len(b.Keys) > 0 && b.Live != 0)
+	if !b.State.IsZero() && b.State.Active() != nil {
 		_, there := b.Keys[b.State.Active().Pin]
 		damaged = damaged || !there || b.KeyProblems[b.State.Active().Pin] != nil
 	}
@@ -376,10 +376,10 @@ func (c *checker) renewalsAreIndependent() {
 	if b == nil || r == nil || r.Asked || b.Live == 0 || c.LivePin == b.LivePin {
 		return
 	}
-	if b.State != nil && b.State.Certificate != nil && b.State.Certificate.Pin == c.LivePin {
+	if !b.State.IsZero() && b.State.Certificate != nil && b.State.Certificate.Pin == c.LivePin {
 		return // it was accepted earlier, and only became live now
 	}
-	if b.State != nil && b.State.Rollover != nil {
+	if !b.State.IsZero() && b.State.Rollover != nil {
 		return
 	}
 	c.violate("I14", "the key %s went live in the place of %s, and nobody asked for that", c.LivePin, b.LivePin)
@@ -388,15 +388,15 @@ func (c *checker) renewalsAreIndependent() {
 // I15: a switch needs an open gate by the clock of the moment, however it is set.
 func (c *checker) timeShortensNothing() {
 	b := c.out.Before
-	if b == nil || b.State == nil || b.State.Active() == nil || c.State == nil || c.LedgerProblem != nil {
+	if b == nil || b.State.IsZero() || b.State.Active() == nil || c.State.IsZero() || c.LedgerProblem != nil {
 		return
 	}
 	active := c.State.Active()
 	if active == nil || active.Pin == b.State.Active().Pin || c.out.Now.IsZero() {
 		return
 	}
-	if v := c.Ledger.Gate(active.Pin, plan.Lifetimes(c.Config), c.out.Now); !v.Open {
-		c.violate("I15", "the key %s was switched to at %s, when the gate was %s", active.Pin, c.out.Now, plan.TellGate(c.Config.Name, v))
+	if v := c.Ledger.Gate(active.Pin, c.Goal.Lifetimes(), c.out.Now); !v.Open {
+		c.violate("I15", "the key %s was switched to at %s, when the gate was %s", active.Pin, c.out.Now, tell(v))
 	}
 }
 
@@ -421,3 +421,6 @@ func (c *checker) hooksAreToldTheSame() {
 }
 
 func (c *checker) undisturbed() bool { return c.out.Run != nil && c.out.Run.Undisturbed }
+
+// tell writes the gate's verdict.
+func tell(v pinset.Verdict) string { return fmt.Sprintf("open: %v, in the way: %+v", v.Open, v.Obstacles) }

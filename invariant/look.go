@@ -14,7 +14,6 @@ import (
 	"strconv"
 	"strings"
 
-	"keepkey/config"
 	"keepkey/internal/durable"
 	"keepkey/keystore"
 	"keepkey/pinset"
@@ -23,8 +22,9 @@ import (
 
 // Found is a lineage as it was found on disk.
 type Found struct {
-	Config config.Certificate
-	State  *plan.State // nil: there is none
+	Goal  plan.Goal
+	Host  string     // this host's ID
+	State plan.State // zero: there is none
 	// StateProblem says why there is none although there is a file.
 	StateProblem  error
 	Ledger        pinset.Ledger
@@ -44,37 +44,30 @@ type Found struct {
 
 // Look reads a lineage. What can't be read is in the result; the error is for what
 // keeps it from looking at all.
-func Look(store *keystore.Store, cert config.Certificate) (Found, error) {
-	l, err := store.Lineage(cert.Name)
+func Look(store *keystore.Store, goal plan.Goal) (Found, error) {
+	l, err := store.Lineage(goal.Name)
 	if err != nil {
 		return Found{}, err
 	}
 	f := Found{
-		Config: cert, Keys: make(map[pinset.Pin]string), KeyProblems: make(map[pinset.Pin]error),
+		Goal: goal, Host: store.Host(), Keys: make(map[pinset.Pin]string), KeyProblems: make(map[pinset.Pin]error),
 		Versions: make(map[int]string), keys: make(map[pinset.Pin][]byte),
 	}
-	data, _, err := l.State()
+	records, err := l.Records.Load()
 	switch {
-	case errors.Is(err, keystore.ErrNoState):
 	case err != nil:
 		f.StateProblem = err
-	default:
-		if f.State, err = plan.ParseState(cert.Name, data); err != nil {
-			f.State, f.StateProblem = nil, err
+	case records.State != nil:
+		if f.State, err = plan.ParseState(goal.Name, records.State); err != nil {
+			f.State, f.StateProblem = plan.State{}, err
 		}
 	}
-	if f.State != nil {
-		lines, err := l.Ledger()
-		if err == nil {
-			f.Ledger, _, err = pinset.ParseLedger(lines, f.State.Ledger)
-		}
-		f.LedgerProblem = err
-	}
-	if err := f.lookAtFiles(filepath.Dir(l.LiveDir()), store.Group() != 0); err != nil {
+	f.Ledger, f.LedgerProblem = records.Ledger, records.LedgerProblem
+	if err := f.lookAtFiles(filepath.Dir(l.Live.Dir()), store.Group() != 0); err != nil {
 		return Found{}, err
 	}
 	for pin := range f.Keys {
-		key, err := l.Key(pin)
+		key, err := l.Keys.Signer(pin)
 		if err != nil {
 			f.KeyProblems[pin] = err
 			continue
@@ -88,16 +81,16 @@ func Look(store *keystore.Store, cert config.Certificate) (Found, error) {
 }
 
 func (f *Found) lookAtLive(l *keystore.Lineage) {
-	if f.Live, f.LiveProblem = l.Live(); f.Live == 0 || f.LiveProblem != nil {
+	if f.Live, f.LiveProblem = l.Live.Current(); f.Live == 0 || f.LiveProblem != nil {
 		return
 	}
-	cert, err := l.Certificate(f.Live)
+	chain, err := l.Live.Chain(f.Live)
 	if err != nil {
 		f.LiveProblem = err
 		return
 	}
-	f.LivePin, f.LiveNames = pinset.OfCertificate(cert), cert.DNSNames
-	_, f.LiveProblem = l.Version(f.Live, keystore.Want{Pin: f.LivePin, Domains: cert.DNSNames})
+	f.LivePin, f.LiveNames = pinset.OfCertificate(chain.Leaf()), chain.Leaf().DNSNames
+	_, f.LiveProblem = l.Live.Inspect(f.Live, keystore.Want{Pin: f.LivePin, Domains: f.LiveNames})
 }
 
 // lookAtFiles goes through all files of the lineage.

@@ -79,6 +79,11 @@ func (a Action) ID() string {
 	return strings.Join([]string{string(a.Kind), string(a.Role), a.Channel, a.Target, version}, "\x00")
 }
 
+// AsksCA reports whether the action needs the CA.
+func (a Action) AsksCA() bool {
+	return a.Kind == Obtain || a.Kind == SwitchKey || a.Kind == Revoke || a.Kind == AskWindow
+}
+
 // purpose is what failures of the action are counted under. Each purpose has its own
 // back-off, so that none starves another.
 func (a Action) purpose() string {

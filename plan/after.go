@@ -48,8 +48,7 @@ type Failed struct {
 // After returns the state, and the ledger's next entry if there is one, that follow
 // when an action came out in some way. It is the only code that makes a state: package
 // apply writes what it returns, [Forecast] and the model in the tests go on from it.
-// An error says that the action makes no sense in this state, such as
-// [ErrNothingToUndo]; the state is then as it was.
+// What makes no sense in this state is a [*Refusal]; the state is then as it was.
 func After(s State, a Action, r Result) (State, *pinset.Entry, error) {
 	next := s.Clone()
 	entry, err := next.after(a, r)
@@ -118,9 +117,6 @@ func (s *State) after(a Action, r Result) (*pinset.Entry, error) {
 		delete(s.Failures, Action{Kind: SwitchKey}.purpose())
 		return nil, s.undo(r.At)
 	case ForgetHost:
-		if _, known := s.Hosts[a.Host]; !known {
-			return nil, ErrNoSuchHost
-		}
 		delete(s.Hosts, a.Host)
 	case Prune:
 	default:
@@ -128,9 +124,6 @@ func (s *State) after(a Action, r Result) (*pinset.Entry, error) {
 	}
 	return nil, nil
 }
-
-// ErrNoSuchHost says that a host is not on record.
-var ErrNoSuchHost = errors.New("there is no such host on record")
 
 // publish follows a publication: the intent, each hook, the end.
 func (s *State) publish(a Action, r Result) *pinset.Entry {

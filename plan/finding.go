@@ -39,7 +39,21 @@ const (
 	StateUnwritten  Code = "state-unwritten"  // Err
 	Interrupted     Code = "interrupted"      // Action
 	Endless         Code = "endless"          // a bug
-	Untidy          Code = "untidy"           // what a killed run left can't be removed: Err
+)
+
+// Why something that a person asked for is refused.
+const (
+	NothingYet       Code = "nothing-yet"       // there is no certificate with a backup key
+	RolloverNotOver  Code = "rollover-not-over" // Time: of the switch
+	NothingToUndo    Code = "nothing-to-undo"   //
+	NoWayBack        Code = "no-way-back"       // to a compromised key
+	NoSuccessor      Code = "no-successor"      // no backup key can take over
+	NothingPublished Code = "nothing-published" // Channel: "" for none at all
+	NoSuchVersion    Code = "no-such-version"   // Channel, Version; Versions: those there are
+	NewestVersion    Code = "newest-version"    // Channel, Version
+	LedgerWhole      Code = "ledger-whole"      //
+	NoSuchHost       Code = "no-such-host"      // Target: its ID; Hosts: those there are
+	ThisHost         Code = "this-host"         // Target: its ID
 )
 
 // What is only worth knowing.
@@ -68,8 +82,10 @@ type Finding struct {
 	Target      string
 	Action      Kind
 	Hosts       []string
+	Versions    []int
 	Signs       []string
 	Err         error
+	Reason      string
 	Failure     *Failure
 	Time        time.Time
 	Gate        pinset.Verdict
@@ -78,6 +94,16 @@ type Finding struct {
 	CanRotate bool
 	Expires   time.Time // of the certificate that stays in use meanwhile
 }
+
+// Refusal says why something that a person asked for is not done. Nothing was changed.
+type Refusal struct {
+	Lineage string
+	Finding Finding
+}
+
+func (e *Refusal) Error() string { return e.Lineage + ": refused: " + string(e.Finding.Code) }
+
+func refuse(lineage string, f Finding) error { return &Refusal{Lineage: lineage, Finding: f} }
 
 // failing are the findings for actions that keep failing.
 var failing = map[Kind]Code{

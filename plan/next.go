@@ -29,6 +29,7 @@ type Input struct {
 	State  State
 	Ledger pinset.Ledger
 	Disk   Disk
+	CA     CA
 	Host   string // ID of this host
 	Now    time.Time
 
@@ -39,6 +40,18 @@ type Input struct {
 	// Tried holds the IDs of actions that this run has tried already; they are
 	// not offered to it again.
 	Tried map[string]bool
+}
+
+// CA is what is known of the CA before it is asked anything.
+type CA struct {
+	// Until is when it may be asked again; zero for at once.
+	Until time.Time
+	// ThisRun says that this was found out in this run, so that even who insists has to
+	// wait.
+	ThisRun bool
+	// Unreachable says that it does not answer; else it asked to be left alone.
+	Unreachable bool
+	Reason      string
 }
 
 // Disk is what was found besides the state document.
@@ -142,8 +155,11 @@ func (p *planner) all() {
 // add plans actions, and reports those that keep failing.
 func (p *planner) add(actions ...Action) {
 	for _, a := range actions {
+		wait := p.wait(&a)
 		if f, fails := p.failure(a); fails && p.expected(a) {
 			p.plan.Problems = append(p.plan.Problems, p.finding(a, f))
+		} else if wait != nil {
+			p.plan.Problems = append(p.plan.Problems, *wait)
 		}
 		if p.Tried[a.ID()] {
 			continue
@@ -153,6 +169,30 @@ func (p *planner) add(actions ...Action) {
 		}
 		p.plan.Actions = append(p.plan.Actions, a)
 	}
+}
+
+// wait puts an action that asks the CA off while the CA is not to be asked. Nobody waits
+// in an emergency, or by force, but for what this very run found out.
+func (p *planner) wait(a *Action) *Finding {
+	urgent := p.Force || (a.Kind == SwitchKey && p.State.Rollover.Compromised)
+	if !a.AsksCA() || !p.CA.Until.After(p.Now) || (urgent && !p.CA.ThisRun) {
+		return nil
+	}
+	due := !a.At.After(p.Now)
+	if a.At.Before(p.CA.Until) {
+		a.At = p.CA.Until
+	}
+	if !due || a.Kind == AskWindow {
+		return nil
+	}
+	f := Finding{Code: CAPaused, Action: a.Kind, Time: p.CA.Until, Reason: p.CA.Reason}
+	if p.CA.Unreachable {
+		f.Code = CAUnreachable
+	}
+	if c := p.State.Certificate; c != nil {
+		f.Expires = c.NotAfter
+	}
+	return &f
 }
 
 // offer plans an action, if there is one, and takes a note.
@@ -234,7 +274,7 @@ func (p *planner) refuse() (blocked bool) {
 	}
 	if in.State.IsZero() {
 		switch {
-		case len(in.Disk.Keys) > 0 || in.Disk.Live != 0:
+		case len(in.Disk.Keys) > 0 || in.Disk.Live != 0 || in.Disk.LedgerProblem != nil:
 			return p.block(Finding{Code: StateMissing})
 		case len(in.Disk.Elsewhere) > 0 && !in.NewLineage:
 			return p.block(Finding{Code: KeysElsewhere, Signs: in.Disk.Elsewhere})

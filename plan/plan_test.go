@@ -54,7 +54,7 @@ func settled() Input {
 	s.Channels = map[string]Publication{"app": {Version: 1, Done: goal.Channels[0].Hooks}}
 	ledger := intended("app", 1, s.Pins())
 	ledger = appended(ledger, pinset.Entry{At: t0, Kind: pinset.Confirm, Channel: "app", Version: 1, By: pinset.ByKeepkey})
-	return Input{Goal: goal, State: s, Ledger: ledger, Host: "here", Now: t0.Add(day), Disk: Disk{Live: 1, Versions: []int{1}}}
+	return Input{Goal: goal, State: s, Ledger: ledger, Host: "here", Now: t0.Add(day), Disk: Disk{Keys: []pinset.Pin{testPin(1), testPin(2)}, Live: 1, Versions: []int{1}}}
 }
 
 // intended is a ledger with one publication that was not confirmed.

@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"errors"
 	"slices"
 	"time"
 
@@ -47,25 +46,16 @@ func (s State) Pending() *Rollover {
 	return nil
 }
 
-// What keeps a rollover from being asked for, or undone.
-var (
-	ErrNothingToRollOver  = errors.New("there is no certificate with a backup key yet")
-	ErrRolloverNotOver    = errors.New("the rollover before is not over: the old key's pin is still in the pin set")
-	ErrNothingToUndo      = errors.New("there is no rollover to undo: the old key's pin has left the pin set, or there never was one")
-	ErrCompromisedForever = errors.New("there is no way back to a compromised key")
-	ErrNoSuccessor        = errors.New("no backup key can take over")
-)
-
 // beginRollover has the first backup key become the active one.
 func (s *State) beginRollover(now time.Time) error {
 	backups := s.Backups()
 	switch {
 	case s.Certificate == nil || len(backups) == 0:
-		return ErrNothingToRollOver
+		return s.refuse(Finding{Code: NothingYet})
 	case s.Rollover != nil && s.Rollover.Switched.IsZero():
 		return nil // asked for already; it goes on
 	case s.Rollover != nil:
-		return ErrRolloverNotOver
+		return s.refuse(Finding{Code: RolloverNotOver, Time: s.Rollover.Switched})
 	}
 	s.Rollover = &Rollover{From: s.Active().Pin, To: backups[0].Pin, Asked: now}
 	return nil
@@ -80,9 +70,9 @@ func (s *State) declareCompromise(to pinset.Pin, acceptBreakage bool, now time.T
 	}
 	switch k := s.key(to); {
 	case s.Certificate == nil:
-		return ErrNothingToRollOver
+		return s.refuse(Finding{Code: NothingYet})
 	case k == nil || k.Role != Backup:
-		return ErrNoSuccessor
+		return s.refuse(Finding{Code: NoSuccessor})
 	}
 	s.Rollover = &Rollover{From: s.Active().Pin, To: to, Asked: now, Compromised: true, BreakageAccepted: acceptBreakage, Interrupted: s.Rollover}
 	return nil
@@ -94,18 +84,20 @@ func (s *State) undo(now time.Time) error {
 	r := s.Rollover
 	switch {
 	case r == nil:
-		return ErrNothingToUndo
+		return s.refuse(Finding{Code: NothingToUndo})
 	case r.Switched.IsZero() && s.key(r.To).Role == Retired:
 		return nil // asked for already
 	case r.Switched.IsZero():
 		s.Rollover, s.Since = r.Interrupted, now
 	case r.Compromised:
-		return ErrCompromisedForever
+		return s.refuse(Finding{Code: NoWayBack})
 	default:
 		s.Rollover = &Rollover{From: r.To, To: r.From, Asked: now}
 	}
 	return nil
 }
+
+func (s *State) refuse(f Finding) error { return refuse(s.Lineage, f) }
 
 // completeSwitch makes the rollover's new key the active one.
 func (s *State) completeSwitch(now time.Time) {

@@ -59,7 +59,7 @@ func ProblemOf(name string, f plan.Finding) Problem {
 	if f.Blocks {
 		p.Severity = Critical
 	}
-	for _, words := range []func(*Problem, string, plan.Finding) bool{lostState, lostKeys, publishing, serving, issuing, waiting, running} {
+	for _, words := range []func(*Problem, string, plan.Finding) bool{lostState, lostKeys, publishing, serving, putOff, issuing, waiting, refused, running} {
 		if words(&p, name, f) {
 			return p
 		}
@@ -193,6 +193,23 @@ func serving(p *Problem, name string, f plan.Finding) bool {
 	return false
 }
 
+// putOff words why the CA is not even asked.
+func putOff(p *Problem, name string, f plan.Finding) bool {
+	if f.Failure != nil || (f.Code != plan.CAUnreachable && f.Code != plan.CAPaused) {
+		return false
+	}
+	safe := ""
+	if !f.Expires.IsZero() {
+		safe = servedOn + "; it expires at " + Time(f.Expires)
+	}
+	if f.Code == plan.CAPaused {
+		p.Subject = "put off, since the CA asks to be left alone: " + f.Reason
+		return p.say(safe, "nothing: it goes on by itself after "+Time(f.Time))
+	}
+	p.Subject = "put off, since the CA does not answer: " + f.Reason
+	return p.say(safe, "see that the CA can be reached; "+triesNext+name)
+}
+
 // issuing words what keeps a certificate from being obtained.
 func issuing(p *Problem, name string, f plan.Finding) bool {
 	if f.Failure == nil {
@@ -242,6 +259,11 @@ func waiting(p *Problem, name string, f plan.Finding) bool {
 	switch f.Code {
 	case plan.SuccessorMissing:
 		p.Subject = fmt.Sprintf("the rollover waits: the key that should take over (%s) can't be used", f.Pin)
+		if f.Err != nil {
+			p.Severity = Warning
+			p.Subject = fmt.Sprintf("the key that should take over can't be used: %v", f.Err)
+			p.Safe = "nothing was changed"
+		}
 	case plan.BackupsAwaited:
 		p.Subject = "the rollover waits until the next backup key is there"
 	case plan.LedgerAwaited:
@@ -280,15 +302,57 @@ func waiting(p *Problem, name string, f plan.Finding) bool {
 	return true
 }
 
+// refused words why something that was asked for is not done.
+func refused(p *Problem, name string, f plan.Finding) bool {
+	const unchanged = "nothing was changed"
+	switch f.Code {
+	case plan.NothingYet:
+		p.Subject = "there is no certificate with a backup key yet"
+		return p.say(unchanged, "keepkey renew --name "+name)
+	case plan.RolloverNotOver:
+		p.Subject = fmt.Sprintf("the rollover of %s is not over: the old key's pin is still in the pin set", Time(f.Time))
+		return p.say(unchanged, "see when it ends: keepkey plan --name "+name)
+	case plan.NothingToUndo:
+		p.Subject = "there is no rollover to undo: the old key's pin has left the pin set, or there never was one"
+		return p.say(unchanged)
+	case plan.NoWayBack:
+		p.Subject = "there is no way back to a compromised key"
+		return p.say(unchanged)
+	case plan.NoSuccessor:
+		p.Subject = "no backup key can take over"
+		return p.say(unchanged, "restore one from a backup of the state directory",
+			"or have a new one made, which no client knows yet: keepkey rotate --compromised --accept-breakage --name "+name)
+	case plan.NothingPublished:
+		p.Subject = "nothing was ever published on a channel"
+		if f.Channel != "" {
+			p.Subject = fmt.Sprintf("no pin set was ever published on a channel %q", f.Channel)
+		}
+		return p.say(unchanged, "see the channels: keepkey status --name "+name)
+	case plan.NoSuchVersion:
+		p.Subject = fmt.Sprintf("channel %s never had version %d of the pin set; it had %s", f.Channel, f.Version, strings.Trim(strings.ReplaceAll(fmt.Sprint(f.Versions), " ", ", "), "[]"))
+		return p.say(unchanged)
+	case plan.NewestVersion:
+		p.Subject = fmt.Sprintf("version %d is the newest pin set of channel %s, so its clients carry it; only older ones can be retired", f.Version, f.Channel)
+		return p.say(unchanged)
+	case plan.LedgerWhole:
+		p.Subject = "the ledger is whole, and says more than a new one could"
+		return p.say(unchanged)
+	case plan.NoSuchHost:
+		p.Subject = fmt.Sprintf("no host %q is on record; these are: %s", f.Target, strings.Join(f.Hosts, ", "))
+		return p.say(unchanged, "see the hosts: keepkey status --json --name "+name)
+	case plan.ThisHost:
+		p.Subject = fmt.Sprintf("%q is this host, which is not gone", f.Target)
+		return p.say(unchanged)
+	}
+	return false
+}
+
 // running words what happened to a run.
 func running(p *Problem, name string, f plan.Finding) bool {
 	switch f.Code {
 	case plan.Interrupted:
 		p.Subject = fmt.Sprintf("interrupted during: %s", f.Action)
 		return p.say("what was done is on record", "the next run goes on from here: keepkey renew --name "+name)
-	case plan.Untidy:
-		p.Subject = fmt.Sprintf("what a killed run left can't be removed: %v", f.Err)
-		return p.say("it does no harm")
 	case plan.Endless:
 		p.Subject = "gave up after many steps without an end; this is a bug in keepkey"
 		return p.say(servedOn)

@@ -196,3 +196,35 @@ func obstacles(v pinset.Verdict) string {
 	}
 	return strings.Join(why, "; ")
 }
+
+// RolloverText says how far a rollover is.
+func RolloverText(r Rollover) string {
+	kind := "rollover"
+	if r.Compromised {
+		kind = "replacement of a compromised key"
+	}
+	if r.Switched.IsZero() {
+		return fmt.Sprintf("a %s was asked for at %s, and waits for its switch to %s", kind, Time(r.Asked), r.To)
+	}
+	return fmt.Sprintf("the keys were switched at %s; the pin of %s has not left the pin set yet", Time(r.Switched), r.From)
+}
+
+// HostsText says how far each host is, where there are several.
+func HostsText(hosts []Host) string {
+	if len(hosts) < 2 {
+		return ""
+	}
+	var each []string
+	for _, h := range hosts {
+		name := h.Hostname
+		if name == "" {
+			name = h.ID
+		}
+		s := fmt.Sprintf("%s (%s) has version %d", name, h.ID, h.Installed)
+		if !h.Deployed {
+			s += ", not deployed"
+		}
+		each = append(each, s)
+	}
+	return strings.Join(each, "; ")
+}

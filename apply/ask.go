@@ -1,0 +1,162 @@
+package apply
+
+import (
+	"context"
+	"errors"
+
+	"keepkey/config"
+	"keepkey/plan"
+)
+
+// RotateOptions say what is asked of a rollover.
+type RotateOptions struct {
+	Undo     bool // go back to the key before
+	WhenOpen bool // put it on record although the gate is closed, and wait
+	// Compromised says that others may have the active key: it is replaced without
+	// waiting for publications, and its certificates are revoked.
+	Compromised bool
+	// AcceptBreakage, with Compromised, gives up the clients whose pin sets keep the
+	// gate closed.
+	AcceptBreakage bool
+}
+
+// Rotate puts on record that the active key should be replaced by the first backup
+// key, or that this should be undone. The renewals that follow do it. What is refused
+// is a [*plan.Refusal]; with the code [plan.GateClosed] when the gate is closed and
+// nobody wants to wait.
+func (r *Runner) Rotate(ctx context.Context, cert config.Certificate, o RotateOptions) error {
+	if o.AcceptBreakage {
+		if err := r.ensureSuccessor(ctx, cert); err != nil {
+			return err
+		}
+	}
+	l, in, a, err := r.asked(ctx, cert, o)
+	if err != nil {
+		return err
+	}
+	if ro := in.State.Pending(); ro != nil && !o.WhenOpen && !o.AcceptBreakage {
+		if err := in.Disk.KeyProblems[ro.To]; err != nil {
+			return &plan.Refusal{Lineage: cert.Name, Finding: plan.Finding{Code: plan.SuccessorMissing, Pin: ro.To, Err: err}}
+		}
+		if v := plan.Gate(in, ro.To); !v.Open {
+			return &plan.Refusal{Lineage: cert.Name, Finding: plan.Finding{Code: plan.GateClosed, Gate: v, Compromised: ro.Compromised}}
+		}
+	}
+	return l.commit(ctx, a, plan.Result{})
+}
+
+// ensureSuccessor makes a key to take over when no backup key can: no client knows
+// it, but a server with it is better than one with a key that others have.
+func (r *Runner) ensureSuccessor(ctx context.Context, cert config.Certificate) error {
+	l, err := r.newRun(cert, Options{}).look(ctx)
+	if err != nil || l.state.Certificate == nil {
+		return err
+	}
+	if !plan.Successor(l.input()).IsZero() {
+		return nil
+	}
+	return l.generateKey(ctx, plan.Action{Kind: plan.GenerateKey, Role: plan.Backup, KeyType: cert.KeyType})
+}
+
+// PlanRotate says what Rotate, and the runs after it, would do.
+func (r *Runner) PlanRotate(ctx context.Context, cert config.Certificate, o RotateOptions) (plan.Plan, error) {
+	_, in, _, err := r.asked(ctx, cert, o)
+	if err != nil {
+		return plan.Plan{}, err
+	}
+	return plan.Forecast(in), nil
+}
+
+// asked returns the lineage as it is, the input as it would be once the rollover is on
+// record, and the action that puts it there.
+func (r *Runner) asked(ctx context.Context, cert config.Certificate, o RotateOptions) (*lineage, plan.Input, plan.Action, error) {
+	fail := func(err error) (*lineage, plan.Input, plan.Action, error) {
+		return nil, plan.Input{}, plan.Action{}, err
+	}
+	l, err := r.newRun(cert, Options{}).look(ctx)
+	if err != nil {
+		return fail(err)
+	}
+	in := l.input()
+	if in.State.IsZero() {
+		return fail(&plan.Refusal{Lineage: cert.Name, Finding: plan.Finding{Code: plan.NothingYet}})
+	}
+	a := plan.Action{Kind: plan.BeginRollover}
+	switch {
+	case o.Undo:
+		a.Kind = plan.Undo
+	case o.Compromised:
+		a = plan.Action{Kind: plan.DeclareCompromise, Pin: plan.Successor(in), Accept: o.AcceptBreakage}
+	}
+	if err := in.Follow(a, plan.Result{At: in.Now}); err != nil {
+		return fail(err)
+	}
+	for _, p := range plan.Next(in).Problems {
+		if p.Blocks {
+			return fail(&plan.Refusal{Lineage: cert.Name, Finding: p})
+		}
+	}
+	return l, in, a, nil
+}
+
+// Confirm puts on record that a person says that a pin set is out on a channel.
+func (r *Runner) Confirm(ctx context.Context, cert config.Certificate, channel string, version int) error {
+	return r.say(ctx, cert, plan.Action{Kind: plan.Confirm, Channel: channel, Version: version})
+}
+
+// Retire puts on record that a person says that no supported client of a channel
+// carries a pin set any more.
+func (r *Runner) Retire(ctx context.Context, cert config.Certificate, channel string, version int) error {
+	return r.say(ctx, cert, plan.Action{Kind: plan.Retire, Channel: channel, Version: version})
+}
+
+// ForgetHost puts on record that a host is gone, so that nothing waits for it any more.
+// Its server, if it runs somewhere after all, is not counted from then on.
+func (r *Runner) ForgetHost(ctx context.Context, cert config.Certificate, id string) error {
+	return r.say(ctx, cert, plan.Action{Kind: plan.ForgetHost, Host: id})
+}
+
+func (r *Runner) say(ctx context.Context, cert config.Certificate, a plan.Action) error {
+	l, err := r.newRun(cert, Options{}).look(ctx)
+	if err != nil {
+		return err
+	}
+	if l.state.IsZero() {
+		return &plan.Refusal{Lineage: cert.Name, Finding: plan.Finding{Code: plan.NothingYet}}
+	}
+	if l.disk.LedgerProblem != nil && a.Kind != plan.ForgetHost {
+		return &plan.Refusal{Lineage: cert.Name, Finding: plan.Finding{Code: plan.LedgerDamaged, Err: l.disk.LedgerProblem}}
+	}
+	if done, err := plan.Said(l.input(), a); done || err != nil {
+		return err
+	}
+	return l.commit(ctx, a, plan.Result{})
+}
+
+// RestartLedger begins a new ledger where the old one is lost for good; see
+// [plan.Restart] for what it says.
+func (r *Runner) RestartLedger(ctx context.Context, cert config.Certificate) error {
+	l, err := r.newRun(cert, Options{}).look(ctx)
+	if err != nil {
+		return err
+	}
+	switch {
+	case l.state.Active() == nil:
+		return &plan.Refusal{Lineage: cert.Name, Finding: plan.Finding{Code: plan.NothingYet}}
+	case l.disk.LedgerProblem == nil:
+		return &plan.Refusal{Lineage: cert.Name, Finding: plan.Finding{Code: plan.LedgerWhole}}
+	}
+	skew, known := l.skew(ctx)
+	in := l.input()
+	if err := plan.CheckClock(in, skew, known); err != nil {
+		return &plan.Refusal{Lineage: cert.Name, Finding: plan.Finding{Code: plan.ClockWrong, Err: err}}
+	}
+	entries := plan.Restart(in)
+	if len(entries) == 0 {
+		return &plan.Refusal{Lineage: cert.Name, Finding: plan.Finding{Code: plan.NothingPublished}}
+	}
+	if _, err := l.store.Records.Restart(l.records, l.records.State, entries, in.Now); err != nil {
+		return errors.Join(err, errCommit)
+	}
+	return nil
+}

@@ -1,0 +1,103 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"time"
+
+	"keepkey/acme"
+	"keepkey/pinset"
+	"keepkey/plan"
+)
+
+// errCommit marks a failed swap of the records: either content may be on disk, so
+// the run ends for this lineage and the next one looks again.
+var errCommit = errors.New("the next run goes on from what it finds")
+
+// commit writes what follows when an action came out in some way. It is the only place
+// where the records change.
+func (l *lineage) commit(ctx context.Context, a plan.Action, r plan.Result) error {
+	r.At = l.Now()
+	next, entry, err := plan.After(l.state, a, r)
+	if err != nil {
+		return err
+	}
+	if entry != nil {
+		if l.disk.LedgerProblem != nil {
+			return l.disk.LedgerProblem
+		}
+		if err := l.believableClock(ctx, entry); err != nil {
+			return err
+		}
+	}
+	if skew, known := l.knownSkew(); known {
+		r.CA = r.At.Add(skew)
+		if next, entry, err = plan.After(l.state, a, r); err != nil {
+			return err
+		}
+	}
+	if entry == nil && sameBesidesClock(l.state, next) {
+		return nil
+	}
+	data, err := next.Marshal(l.UserAgent)
+	if err != nil {
+		return err
+	}
+	records, err := l.store.Records.Swap(l.records, data, entry)
+	if err != nil {
+		return fmt.Errorf("%w; %w", err, errCommit)
+	}
+	l.records, l.state = records, next
+	return nil
+}
+
+// sameBesidesClock reports whether a change is not worth a write.
+func sameBesidesClock(old, next plan.State) bool {
+	const worth = time.Hour
+	if old.Clock != nil && next.Clock != nil {
+		was, is := old.Clock.CA.Sub(old.Clock.Ours), next.Clock.CA.Sub(next.Clock.Ours)
+		if (was-is).Abs() < worth {
+			next.Clock = old.Clock
+		}
+	}
+	return reflect.DeepEqual(old, next)
+}
+
+// believableClock keeps a clock that is wrong from writing into the ledger when
+// something was published or confirmed.
+func (l *lineage) believableClock(ctx context.Context, e *pinset.Entry) error {
+	if e.Kind != pinset.Intent && e.Kind != pinset.Confirm {
+		return nil
+	}
+	skew, known := l.skew(ctx)
+	return plan.CheckClock(l.input(), skew, known)
+}
+
+// failed puts on record that an action failed, for the lineage and, where it is the
+// CA that can't be asked, for all that use it. It returns what keeps it from that.
+func (l *lineage) failed(a plan.Action, cause error) error {
+	f := &plan.Failed{Text: cause.Error(), Jitter: jitter(), DropOrder: errors.As(cause, new(*rejectedError))}
+	var refused *acme.Problem
+	if errors.As(cause, &refused) {
+		f.RetryAfter = refused.RetryAfter
+	}
+	var clock *plan.ClockError
+	var gate *plan.GateError
+	switch {
+	case errors.As(cause, &clock):
+		f.Code = plan.ClockWrong
+	case errors.As(cause, &gate):
+		f.Code = plan.GateClosed
+	case f.RetryAfter > 0:
+		f.Code = plan.CAPaused
+	case a.AsksCA() && acme.Unanswered(cause):
+		f.Code = plan.CAUnreachable
+	}
+	if l.state.IsZero() {
+		return cause // there is no record yet
+	}
+	// The record is written whatever became of the run.
+	return l.commit(context.Background(), a, plan.Result{Failed: f})
+}

@@ -1,0 +1,231 @@
+// Package apply carries out plans: one action at a time, its intent on record before
+// and its result after, then it looks at the disk and plans again. Whatever stops it,
+// the next run goes on from what it finds.
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"keepkey/acme"
+	"keepkey/acme/dns"
+	"keepkey/config"
+	"keepkey/keystore"
+	"keepkey/pinset"
+	"keepkey/plan"
+)
+
+// Runner carries out plans for the lineages of one store. It is safe for concurrent
+// use with different lineages, which share connections, accounts and challenge
+// listeners, and may live as long as the process does. Close it when it is done.
+type Runner struct {
+	Store     *keystore.Store
+	Now       func() time.Time
+	Log       *slog.Logger
+	UserAgent string        // of this version of keepkey; states are signed with it, too
+	DNS       dns.Providers // for DNS-01 challenges
+	Hostname  string        // of this host, for people
+	// RequestTimeout bounds one request to a CA; 0 for package acme's own bound.
+	RequestTimeout time.Duration
+	// CheckTime is how long a server may take to serve what was deployed; 0 for
+	// fifteen seconds.
+	CheckTime time.Duration
+	// LookTime is how long a publication may take to show within one run; 0 for
+	// twenty seconds.
+	LookTime time.Duration
+	// ObtainTime bounds obtaining one certificate; 0 for fifteen minutes.
+	ObtainTime time.Duration
+
+	mu      sync.Mutex              // guards the maps below
+	cas     map[string]*ca          // by CA and account
+	solvers map[string]*acme.Solver // by what they need
+
+	accounts sync.Mutex // held while an account's key is looked for or made
+}
+
+// Options are what a person may ask for beyond what the plan says.
+type Options struct {
+	Force      bool // renew whether or not it is due
+	NewLineage bool // begin although clients may know other keys
+
+	began time.Time // when the run over all lineages began
+}
+
+// Report is what became of one lineage in one run.
+type Report struct {
+	Name     string
+	Done     []plan.Action  // what was carried out, in order
+	Problems []plan.Finding // what failed or needs a person; empty when all is well
+	Notes    []plan.Finding // what is waited for
+	State    plan.State     // as it is now; zero when it could not be read
+	Next     *plan.Action   // the next action and its time, if any is foreseen
+}
+
+// Did reports whether an action of the kind was carried out.
+func (r Report) Did(kind plan.Kind) bool {
+	return slices.ContainsFunc(r.Done, func(a plan.Action) bool { return a.Kind == kind })
+}
+
+// maxSteps ends a run that makes no progress, should there be such a bug: a first
+// run with ten channels and hooks takes some forty steps.
+const maxSteps = 1000
+
+// run is one run over one lineage.
+type run struct {
+	*Runner
+	cert    config.Certificate
+	goal    plan.Goal
+	options Options
+	checks  checks
+	tried   map[string]bool
+	log     *slog.Logger
+}
+
+// checks is what was proved already in this run, so that no key is opened twice.
+type checks struct {
+	keys   map[pinset.Pin]error
+	stored keystore.Version // the version that was verified
+}
+
+func (r *Runner) newRun(cert config.Certificate, o Options) *run {
+	if o.began.IsZero() {
+		o.began = r.Now()
+	}
+	return &run{
+		Runner: r, cert: cert, goal: Goal(cert), options: o,
+		checks: checks{keys: make(map[pinset.Pin]error)}, tried: make(map[string]bool),
+		log: r.Log.With("certificate", cert.Name),
+	}
+}
+
+// Renew does everything that is due for one certificate. A failure of one action
+// does not keep others from being tried.
+func (r *Runner) Renew(ctx context.Context, cert config.Certificate, o Options) Report {
+	return r.newRun(cert, o).renew(ctx)
+}
+
+func (r *run) renew(ctx context.Context) Report {
+	rep := Report{Name: r.cert.Name}
+	for range maxSteps {
+		l, err := r.look(ctx)
+		if err != nil {
+			rep.Problems = append(rep.Problems, plan.Finding{Code: plan.StateUnreadable, Err: err, Blocks: true})
+			return rep
+		}
+		in := l.input()
+		p := plan.Next(in)
+		a, due := p.Due(in.Now)
+		if !due {
+			rep.end(l, p)
+			return rep
+		}
+		if stopped := l.step(ctx, a, &rep); stopped != nil {
+			rep.end(l, plan.Next(l.input()))
+			rep.Problems = append(rep.Problems, *stopped)
+			return rep
+		}
+	}
+	rep.Problems = append(rep.Problems, plan.Finding{Code: plan.Endless})
+	return rep
+}
+
+// end fills in what is left to do and to know.
+func (rep *Report) end(l *lineage, p plan.Plan) {
+	rep.State, rep.Problems, rep.Notes = l.state, p.Problems, p.Notes
+	in := l.input()
+	in.Force, in.Tried = false, nil
+	if next, ok := plan.Next(in).First(); ok {
+		rep.Next = &next
+	}
+}
+
+// step carries out one action. What keeps the run from going on is returned.
+func (l *lineage) step(ctx context.Context, a plan.Action, rep *Report) *plan.Finding {
+	if ctx.Err() != nil {
+		return &plan.Finding{Code: plan.Interrupted, Action: a.Kind}
+	}
+	log := l.log.With("action", a.Kind)
+	if a.Channel != "" {
+		log = log.With("channel", a.Channel)
+	}
+	log.Debug("begin", "reason", a.Why.Code)
+	err := l.do(ctx, a)
+	if err == nil {
+		log.Info("done", "reason", a.Why.Code)
+		rep.Done = append(rep.Done, a)
+		if a.Kind == plan.Obtain || a.Kind == plan.SwitchKey || a.Kind == plan.AskWindow {
+			l.tried[a.ID()] = true // once a run, whatever the CA makes of it
+		}
+		return nil
+	}
+	l.tried[a.ID()] = true
+	log.Debug("failed", "problem", err) // the caller reports it
+	if ctx.Err() != nil {
+		return &plan.Finding{Code: plan.Interrupted, Action: a.Kind, Err: err}
+	}
+	if errors.Is(err, errCommit) {
+		return &plan.Finding{Code: plan.StateUnwritten, Action: a.Kind, Err: err}
+	}
+	if unrecorded := l.failed(a, err); unrecorded != nil {
+		return &plan.Finding{Code: plan.StateUnwritten, Action: a.Kind, Err: errors.Join(err, unrecorded)}
+	}
+	return nil
+}
+
+func (l *lineage) do(ctx context.Context, a plan.Action) error {
+	switch a.Kind {
+	case plan.GenerateKey:
+		return l.generateKey(ctx, a)
+	case plan.Publish:
+		return l.publish(ctx, a)
+	case plan.ReadBack:
+		return l.readBack(ctx, a)
+	case plan.Obtain, plan.SwitchKey:
+		return l.obtain(ctx, a)
+	case plan.Revoke:
+		return l.revoke(ctx, a)
+	case plan.Install:
+		return l.install(ctx, a)
+	case plan.Deploy:
+		return l.deploy(ctx, a)
+	case plan.Check:
+		return l.check(ctx, a)
+	case plan.AskWindow:
+		return l.askWindow(ctx, a)
+	case plan.Prune:
+		if err := l.store.Live.Prune(a.Version); err != nil {
+			return err
+		}
+	case plan.BeginLineage, plan.RetirePin, plan.Abandon, plan.BeginRollover:
+	default:
+		return fmt.Errorf("no such action: %q", a.Kind)
+	}
+	return l.commit(ctx, a, plan.Result{})
+}
+
+func (l *lineage) generateKey(ctx context.Context, a plan.Action) error {
+	pin, err := l.store.Keys.Create(a.KeyType)
+	if err != nil {
+		return err
+	}
+	return l.commit(ctx, a, plan.Result{Pin: pin})
+}
+
+// Plan looks at a lineage and says what would be done, now and later, without
+// doing anything. With the plan comes what it was computed from.
+func (r *Runner) Plan(ctx context.Context, cert config.Certificate, o Options) (plan.Input, plan.Plan, error) {
+	l, err := r.newRun(cert, o).look(ctx)
+	if err != nil {
+		return plan.Input{}, plan.Plan{}, err
+	}
+	in := l.input()
+	return in, plan.Forecast(in), nil
+}
+
+func jitter() float64 { return rand.Float64() }

@@ -1,0 +1,46 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+)
+
+func hostCommand(g *globals) *cli.Command {
+	var s selection
+	var id string
+	return &cli.Command{
+		Name:  "host",
+		Usage: "manage the hosts that serve a certificate",
+		Subcommands: []*cli.Command{{
+			Name:  "forget",
+			Usage: "put on record that a host is gone for good: no rollover waits for it any more",
+			Description: "A rollover ends when every host on record serves the new key; only then does the old key's pin leave the pin set. " +
+				"If a host that you forget does run somewhere and serves an old key, clients with the newest pin set will refuse it.",
+			Flags: []cli.Flag{
+				s.nameFlag(),
+				&cli.StringFlag{Name: "host", Destination: &id, Usage: "the `ID` of the host, as keepkey status shows it"},
+			},
+			Action: func(c *cli.Context) error {
+				if len(s.names.Value()) != 1 || id == "" {
+					return usagef("forget needs --name and --host")
+				}
+				cfg, certs, err := g.selected(&s)
+				if err != nil {
+					return err
+				}
+				runner, err := g.locked(cfg, newProgress(g.env, 0))
+				if err != nil {
+					return err
+				}
+				defer runner.Store.Close()
+				defer runner.Close()
+				if err := runner.ForgetHost(c.Context, certs[0], id); err != nil {
+					return err
+				}
+				_, err = fmt.Fprintf(g.env.Stdout, "%s: on record: host %s is gone; no rollover waits for it, and a server that runs there may be refused by clients\n", certs[0].Name, id)
+				return err
+			},
+		}},
+	}
+}
