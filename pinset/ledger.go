@@ -255,15 +255,15 @@ func (l Ledger) follows(e Entry) error {
 		for _, o := range l.published {
 			switch {
 			case o.Channel == e.Channel && o.Version >= e.Version:
-				return fmt.Errorf("version %d on channel %q comes after version %d", e.Version, e.Channel, o.Version)
-			// With one pin it is of kind Unknown: what the others were, nobody knows.
+				return fmt.Errorf("version %d on channel %q would follow version %d, and versions only grow", e.Version, e.Channel, o.Version)
+			// One pin means kind Unknown: nobody knows what the others were.
 			case o.Version == e.Version && len(o.Pins) > 1 && !SamePins(o.Pins, e.Pins):
 				return fmt.Errorf("version %d has different pins on channel %q", e.Version, o.Channel)
 			}
 		}
 	case Unknown:
 		if _, known := l.Channel(e.Channel); known {
-			return fmt.Errorf("an entry of kind %s comes first on its channel", Unknown)
+			return fmt.Errorf("an entry of kind %s must be the first on its channel", Unknown)
 		}
 	default:
 		if !slices.ContainsFunc(l.published, published) {
