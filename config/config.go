@@ -94,7 +94,7 @@ type TLSALPN01 struct{ Listen string }
 
 // DNS01 answers with a TXT record (RFC 8555 section 8.4).
 type DNS01 struct {
-	Provider    string // of lego's
+	Provider    string // by lego's name
 	EnvFile     string // path of a file with the provider's variables, or ""
 	Propagation Propagation
 }

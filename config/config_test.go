@@ -108,7 +108,7 @@ certificates:
 	}
 }
 
-// bad lists mistakes with what a person is told of them.
+// bad lists mistakes, and what a person is told about each.
 var bad = []struct{ name, yaml, want string }{
 	{"empty", "", "/c.yaml: the file is empty"},
 	{"not UTF-8", "state: \xff", "/c.yaml:1: the file is not UTF-8 text: it has the byte 0xff here"},
@@ -160,7 +160,7 @@ var bad = []struct{ name, yaml, want string }{
 	{"no command", certificate("domains: [a.example.com]\n   deploy: [{command: []}]"), "/c.yaml:4: certificates[0].deploy[0].command: want a list that begins with a program"},
 	{"too patient", certificate("domains: [a.example.com]\n   deploy: [{command: [a], timeout: 2h}]"), `/c.yaml:4: certificates[0].deploy[0].timeout: "2h": want a duration from 1s to 1h`},
 	{"a webhook in the clear", certificate(`domains: [a.example.com]` + "\n   deploy: [{webhook: {url: \"http://example.com\"}}]"), `/c.yaml:4: certificates[0].deploy[0].webhook.url: "http://example.com": want an https URL (http to this machine only)`},
-	{"an address to check that is none", certificate("domains: [a.example.com]\n   check: [\"a b\"]"), `/c.yaml:4: certificates[0].check[0]: "a b": want an address as host or host:port`},
+	{"an address to check that is not an address", certificate("domains: [a.example.com]\n   check: [\"a b\"]"), `/c.yaml:4: certificates[0].check[0]: "a b": want an address as host or host:port`},
 }
 
 func certificate(keys string) string {

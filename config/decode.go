@@ -61,7 +61,7 @@ func Parse(file string, data []byte, knownProvider func(name string) error) (*Co
 		d.sequence(certificates, "certificates", func(n *yaml.Node, path string) {
 			cert := d.certificate(n, path, ca, defaults, acmeNode)
 			if line, taken := names[cert.Name]; taken && cert.Name != "" {
-				d.errorf(n, path+".name", "the name %q is taken by the certificate in line %d; give one of them another `name`", cert.Name, line)
+				d.errorf(n, path+".name", "the name %.200q is taken by the certificate in line %d; give one of them another `name`", cert.Name, line)
 			}
 			names[cert.Name] = n.Line
 			cfg.Certificates = append(cfg.Certificates, cert)

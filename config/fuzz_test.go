@@ -46,7 +46,7 @@ func FuzzParse(f *testing.F) {
 
 func FuzzParseDuration(f *testing.F) {
 	f.Add("1w2d3h")
-	f.Add("2000000h") // more weeks than were once read
+	f.Add("2000000h") // more weeks than could be read once
 	f.Fuzz(func(t *testing.T, s string) {
 		d, err := ParseDuration(s)
 		if err != nil {

@@ -14,7 +14,7 @@ import (
 )
 
 // kinds are what a hook or a reader can be: the key that names the kind in the file,
-// and the method that reads its value. The timeout is the one that stands beside it.
+// and the method that reads its value. The timeout is the one given beside that key.
 type kinds[T any] map[string]func(d *decoder, n *yaml.Node, path string, timeout time.Duration) T
 
 // publishing and deploying are the kinds of hooks that the file can name for either
@@ -63,7 +63,7 @@ func oneOf[T any](d *decoder, n *yaml.Node, path string, known kinds[T]) (v T) {
 		keys[name] = func(n *yaml.Node, path string) { v = decode(d, n, path, timeout) }
 	}
 	d.mapping(n, path, keys)
-	// Where something else is wrong, an unknown key may have meant one of the kinds.
+	// If something else is wrong, an unknown key may have been meant as one of them.
 	names := slices.Sorted(maps.Keys(known))
 	count := given(n, names...)
 	if n.Kind == yaml.MappingNode && (count > 1 || (count == 0 && len(d.errs) == before)) {

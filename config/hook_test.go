@@ -13,7 +13,7 @@ import (
 	"keepkey/pinset"
 )
 
-// What the file names is what will act: nothing is left to be translated.
+// What comes out is what will act: nothing is left to be translated.
 func TestChannelsAndHooksComeReadyToAct(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -87,7 +87,7 @@ certificates:
 	}
 }
 
-// A DNS provider that is not there is a mistake like all others.
+// An unknown DNS provider is reported like any other mistake.
 func TestProviderThatIsNotKnownIsReportedWhereItIs(t *testing.T) {
 	t.Parallel()
 	const file = `acme: {accept_terms: true}

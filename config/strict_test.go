@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// complete are whole files with everything that is said of them.
+// complete lists files with all the messages that each gives.
 var complete = []struct {
 	name, yaml string
 	want       []string
@@ -77,7 +77,7 @@ certificates:
 `, []string{
 		"/c.yaml:1: acme.accept_terms: read the terms of service of https://acme-v02.api.letsencrypt.org/directory and set accept_terms: true",
 	}},
-	{"a CA of its own that is none", certificate("domains: [a.example.com]\n   acme: {directory: \"ftp://x\"}"), []string{
+	{"its own CA, which is not a CA", certificate("domains: [a.example.com]\n   acme: {directory: \"ftp://x\"}"), []string{
 		`/c.yaml:4: certificates[0].acme.directory: "ftp://x" is not an ACME directory: want an https URL, or one of google, google-staging, letsencrypt, letsencrypt-staging, zerossl`,
 	}},
 	{"a wildcard in its own line", certificate("domains:\n   - a.example.com\n   - '*.example.com'"), []string{
@@ -105,7 +105,7 @@ certificates:
 	{"a URL without a host", certificate(`domains: [a.example.com]` + "\n   deploy: [{webhook: {url: \"https://:443\"}}]"), []string{
 		`/c.yaml:4: certificates[0].deploy[0].webhook.url: "https://:443": want an https URL (http to this machine only)`,
 	}},
-	{"addresses that are none", certificate("domains: [a.example.com]\n   check: [\"*.example.com\", \"a:+80\", \"[::1\", \"a:0\", \"1.2.3\"]\n   challenge: {tls-alpn-01: {listen: \"a b:80\"}}"), []string{
+	{"addresses that are not addresses", certificate("domains: [a.example.com]\n   check: [\"*.example.com\", \"a:+80\", \"[::1\", \"a:0\", \"1.2.3\"]\n   challenge: {tls-alpn-01: {listen: \"a b:80\"}}"), []string{
 		`/c.yaml:4: certificates[0].check[0]: "*.example.com": want an address as host or host:port`,
 		`/c.yaml:4: certificates[0].check[1]: "a:+80": want an address as host or host:port`,
 		`/c.yaml:4: certificates[0].check[2]: "[::1": want an address as host or host:port`,

@@ -25,7 +25,7 @@ import (
 // what it prints.
 type Command struct {
 	Args    []string      // the program and its arguments
-	Timeout time.Duration // 0 stands for a minute
+	Timeout time.Duration // 0 means a minute
 }
 
 func (c Command) ID() string { return identity("command", c.Args...) }
@@ -37,10 +37,9 @@ const (
 	grace     = 2 * time.Second // between SIGTERM and SIGKILL
 )
 
-// inherited are the variables that a hook gets from keepkey's own environment.
-// It is a list of what may pass, since nobody can list what may not: DNS
-// providers take their credentials from the environment. The LC_ variables pass
-// too, see [inherits].
+// inherited are the variables that a hook gets from keepkey's own environment. It is a
+// list of what may pass, because nobody can list what may not: DNS providers take their
+// credentials from the environment. The LC_ variables pass too, see [inherits].
 var inherited = []string{"PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR"}
 
 func inherits(name string) bool {
@@ -78,8 +77,8 @@ func (c Command) Run(ctx context.Context, e Event) error {
 	return c.exec(ctx, env, input, &output, &output, fail)
 }
 
-// Read runs the program and returns what it prints on standard output. It is told
-// of the event like a hook, except that there is no file with the document.
+// Read runs the program and returns what it prints on standard output. The program is
+// told of the event like a hook, but there is no file with the document.
 func (c Command) Read(ctx context.Context, e Event) ([]byte, error) {
 	fail := func(reason, output string) error { return unread(c, reason, output) }
 	input, err := e.encode()
@@ -94,7 +93,8 @@ func (c Command) Read(ctx context.Context, e Event) ([]byte, error) {
 	return bounded(c, document.Bytes())
 }
 
-// exec runs the program. It explains a failure, with the end of its output, by fail.
+// exec runs the program. Its errors are made by fail, from the reason and the end of
+// the output.
 func (c Command) exec(ctx context.Context, env []string, input []byte, stdout io.Writer, output *tailBuffer, fail func(reason, output string) error) error {
 	if len(c.Args) == 0 {
 		return fail("it names no program", "")
@@ -112,7 +112,7 @@ func (c Command) exec(ctx context.Context, env []string, input []byte, stdout io
 	// called again.
 	var stopped atomic.Int64
 	cmd.Cancel = func() error {
-		// The whole group, or grandchildren would live on. SIGKILL follows after the grace.
+		// The whole group, or grandchildren would survive. SIGKILL follows after the grace.
 		if errors.Is(syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM), syscall.ESRCH) {
 			return os.ErrProcessDone
 		}
@@ -166,7 +166,7 @@ func (c Command) exec(ctx context.Context, env []string, input []byte, stdout io
 }
 
 // awaitGroup returns when nothing is left of a process group, or at the deadline.
-// It has to poll: what is left are not our children, so we can't wait for them.
+// It has to poll: the processes that are left are not our children to wait for.
 func awaitGroup(pgid int, deadline time.Time) {
 	for syscall.Kill(-pgid, 0) == nil && time.Now().Before(deadline) {
 		time.Sleep(10 * time.Millisecond)

@@ -45,7 +45,7 @@ func (f File) Read(_ context.Context, _ Event) ([]byte, error) {
 	return bounded(f, data)
 }
 
-// readRegular reads a regular file, and little more of it than a document may have.
+// readRegular reads a regular file, up to one byte more than a document may have.
 func readRegular(path string) ([]byte, error) {
 	file, _, err := openRegular(path)
 	if err != nil {

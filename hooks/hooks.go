@@ -1,14 +1,14 @@
 // Package hooks delivers events to commands, files and webhooks, and reads back
 // what was published.
 //
-// A [Hook] is told of an event, a [Reader] finds the document that clients get now.
-// A kind of either is one file here, and one line in config/hook.go. docs/hooks.md
-// is the contract with those who are told.
+// A [Hook] is told of events, a [Reader] finds the document that clients get now. Each
+// kind of either is a file here, and a line in config/hook.go. docs/hooks.md is the
+// contract with whoever writes a hook.
 //
-// A command is an argument list, run without a shell, in a process group of its
-// own that ends with the time limit. Its output is bounded and shown only when it
-// fails. No hook is ever given a private key, and none inherits an environment in
-// which there might be one.
+// A command is an argument list, run without a shell in its own process group, which
+// is ended when the time limit passes. Its output is bounded, and shown only if it
+// fails. No hook is ever given a private key, and none inherits an environment that
+// might hold one.
 //
 // Events are delivered at least once: after a crash a hook may be called again
 // with the same event ID.
@@ -60,36 +60,37 @@ func (e Event) encode() ([]byte, error) {
 
 // Hook is told of events.
 type Hook interface {
-	// Run delivers the event, and returns when it was taken up. Failures are [*Error]s.
+	// Run delivers the event, and returns nil when it was acted on. Failures are
+	// [*Error]s.
 	Run(ctx context.Context, e Event) error
-	// ID identifies the hook by what it does, so that its successes are remembered
-	// however the configuration is reordered: 16 hexadecimal digits. Two hooks of
-	// different kinds never share one. How long a hook may take, or where its secret
-	// is, is not part of what it does.
+	// ID identifies the hook by what it does, in 16 hexadecimal digits, so that its
+	// successes are remembered however the configuration is reordered. Hooks of
+	// different kinds never share one. A time limit, or where a secret is kept, is not
+	// part of what a hook does.
 	ID() string
-	// String names the hook for people. It shows no secret.
+	// String names the hook for people, without the secrets that a URL may contain.
 	String() string
 }
 
 // Reader is a place where a published document can be read back, as clients see it.
 //
-// Reading a [Command] runs it, so one that is configured as a hook is not a place
-// to look: ask a hook whether it is a [File], not whether it is a Reader.
+// Reading a [Command] runs it. So don't read a hook because it happens to be a Reader:
+// of the hooks, only a [File] is a place to look at.
 type Reader interface {
 	// Read returns the document that is there now, at most 1 MiB. Failures are [*Error]s.
 	Read(ctx context.Context, e Event) ([]byte, error)
-	// String names the place for people. It shows no secret.
+	// String names the place for people, without the secrets that a URL may contain.
 	String() string
 }
 
-// defaultTimeout is for hooks and readers that were given no time limit.
+// defaultTimeout applies to hooks and readers without a time limit of their own.
 const defaultTimeout = time.Minute
 
 // maxDocument bounds a document that is read back, in bytes.
 const maxDocument = 1 << 20
 
-// identity is the ID of the hook of a kind that does what the fields say. Each part
-// is preceded by its length: no two lists of parts are written the same.
+// identity returns the ID of a hook of a kind, whose fields say what it does. Each part
+// is hashed after its length, so that different parts never make the same text.
 func identity(kind string, fields ...string) string {
 	h := sha256.New()
 	for _, part := range append([]string{kind}, fields...) {
@@ -110,7 +111,7 @@ func bounded(r Reader, data []byte) ([]byte, error) {
 // or answered.
 type Error struct {
 	What   string // what was tried, with the hook's or reader's String
-	Reason string
+	Reason string // a clause about "it", the hook or reader
 	Output string // bounded; it may hold anything, so quote it before showing it
 }
 

@@ -49,7 +49,7 @@ func play(role string) {
 		select {}
 	case "hang":
 		select {}
-	case "hang-deaf": // with a child that is as deaf
+	case "hang-deaf": // with a child that is just as deaf
 		signal.Ignore(syscall.SIGTERM)
 		p, err := os.StartProcess(os.Args[0], []string{os.Args[0], childFlag + "deaf"}, &os.ProcAttr{Files: []*os.File{nil, os.Stdout, os.Stderr}})
 		if err == nil {
@@ -59,20 +59,20 @@ func play(role string) {
 	case "deaf":
 		signal.Ignore(syscall.SIGTERM)
 		select {}
-	case "daemonize": // ends well, and leaves a child that holds the output
+	case "daemonize": // succeeds, and leaves a child that holds the output open
 		p, err := os.StartProcess(os.Args[0], []string{os.Args[0], childFlag + "hang"}, &os.ProcAttr{Files: []*os.File{nil, os.Stdout, os.Stderr}})
 		if err != nil {
 			os.Exit(1)
 		}
 		os.WriteFile(param, []byte(strconv.Itoa(p.Pid)), 0o600)
-	case "detach": // ends well, and leaves a daemon in a session of its own, that holds the output
+	case "detach": // succeeds, and leaves a daemon in its own session that holds the output open
 		p, err := os.StartProcess(os.Args[0], []string{os.Args[0], childFlag + "hang"}, &os.ProcAttr{
 			Files: []*os.File{nil, os.Stdout, os.Stderr}, Sys: &syscall.SysProcAttr{Setsid: true}})
 		if err != nil {
 			os.Exit(1)
 		}
 		os.WriteFile(param, []byte(strconv.Itoa(p.Pid)), 0o600)
-	case "shout", "print-much": // one line of that many MiB; who shouts fails
+	case "shout", "print-much": // one line of that many MiB; shouting fails
 		n, _ := strconv.Atoi(param)
 		block := strings.Repeat("x", 1<<20)
 		for range n {
@@ -117,8 +117,8 @@ func TestCommandFailuresAreExplained(t *testing.T) {
 	if err := os.WriteFile(script, []byte("#!/bin/sh\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	// write makes a script in a process of its own: a file that is open for writing
-	// here could be inherited by a hook that another test starts, and not be run then.
+	// write makes a script in a separate process: if the file were open for writing
+	// here, a hook that another test starts could inherit it, and it could not be run.
 	scripts := 0
 	write := func(content string) string {
 		scripts++
@@ -222,8 +222,8 @@ func pidIn(t *testing.T, pidFile string) int {
 func gone(t *testing.T, pidFile string) {
 	t.Helper()
 	pid := pidIn(t, pidFile)
-	// A killed process takes a moment to go, and stays as a zombie where nobody
-	// adopts orphans.
+	// A killed process takes a moment to go, and stays as a zombie if nobody adopts
+	// orphans.
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
 		if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
 			return
@@ -232,7 +232,7 @@ func gone(t *testing.T, pidFile string) {
 			return
 		}
 	}
-	t.Errorf("process %d lives on", pid)
+	t.Errorf("process %d is still there", pid)
 }
 
 func TestCommandIsToldEverythingAndNoSecret(t *testing.T) {
@@ -243,7 +243,7 @@ func TestCommandIsToldEverythingAndNoSecret(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		event  Event
-		env    []string // besides the inherited ones
+		env    []string // in addition to the inherited ones
 		pinset string
 	}{
 		{publication, []string{

@@ -11,8 +11,8 @@ import (
 // maxAnswer is how much of a server's answer an error can show, in bytes.
 const maxAnswer = 4 << 10
 
-// failure says why no answer came: limited is the request's context, with the time
-// limit, and ctx the one that it was derived from.
+// failure says why no answer came. limited is the request's context, which is ctx with
+// the time limit.
 func failure(ctx, limited context.Context, limit time.Duration, err error) string {
 	switch {
 	case ctx.Err() != nil:
@@ -23,8 +23,8 @@ func failure(ctx, limited context.Context, limit time.Duration, err error) strin
 	return reason(err)
 }
 
-// reason explains an error of net/http without the address, which [Error] names
-// already, and which may hold a secret.
+// reason explains an error of net/http without the address: [Error] names it already,
+// and it may contain a secret.
 func reason(err error) string {
 	var of *url.Error
 	if errors.As(err, &of) {
@@ -33,8 +33,8 @@ func reason(err error) string {
 	return err.Error()
 }
 
-// withoutSecrets returns an address as it may be shown: some services want a token
-// in the query, or a password before the host.
+// withoutSecrets returns an address as it may be shown: some services expect a token
+// in the query, or a password in front of the host.
 func withoutSecrets(address string) string {
 	u, err := url.Parse(address)
 	if err != nil {

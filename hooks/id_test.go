@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// What each hook does is done by none of the others.
+// No two of these hooks do the same.
 func TestHooksThatDoDifferentThingsHaveDifferentIDs(t *testing.T) {
 	t.Parallel()
 	ids := make(map[string]Hook)
@@ -33,7 +33,7 @@ func TestHooksThatDoDifferentThingsHaveDifferentIDs(t *testing.T) {
 }
 
 // Successes are on record by ID. If IDs were made differently everything would be
-// published and deployed again. These are what sha256sum says of
+// published and deployed again. They are what sha256sum prints for
 // "4:file14:/srv/pins.json" and so on.
 func TestIDsStayWhatTheyAre(t *testing.T) {
 	t.Parallel()
@@ -53,7 +53,7 @@ func TestIDsStayWhatTheyAre(t *testing.T) {
 	}
 }
 
-// touch is all that a new kind of hook takes, besides its line in config/hook.go.
+// touch is all that a new kind of hook takes, apart from its line in config/hook.go.
 type touch struct{ path string }
 
 func (h touch) Run(context.Context, Event) error { return os.WriteFile(h.path, nil, 0o600) }

@@ -14,8 +14,8 @@ func shell(script string, limit time.Duration) Command {
 	return Command{Args: []string{"/bin/sh", "-c", script}, Timeout: limit}
 }
 
-// A hook that is told to have failed is called again, so one that succeeded has to
-// count, even if its output ends after the limit.
+// A hook that is reported as failed is called again, so success has to count even if
+// the output ends after the limit.
 func TestHookThatSucceededInTimeIsNotTooLate(t *testing.T) {
 	t.Parallel()
 	if err := shell("sleep 60 & exit 0", time.Second).Run(context.Background(), publication); err != nil {
@@ -31,7 +31,7 @@ func TestHookThatFailedInTimeKeepsItsStatus(t *testing.T) {
 	}
 }
 
-// The shell ends at once when it is told to, its child needs a moment to tidy up.
+// The shell ends at once when it is told to; its child needs a moment to tidy up.
 func TestWholeGroupHasTheGrace(t *testing.T) {
 	t.Parallel()
 	tidied := filepath.Join(t.TempDir(), "tidied")

@@ -13,14 +13,14 @@ import (
 // URL is an address from which clients fetch the document. It is a [Reader].
 type URL struct {
 	URL     string
-	Timeout time.Duration // 0 stands for a minute
-	// Transport is for tests; nil stands for the usual one.
+	Timeout time.Duration // 0 means a minute
+	// Transport is for tests; nil means the default one.
 	Transport http.RoundTripper
 }
 
 func (u URL) String() string { return withoutSecrets(u.URL) }
 
-// Read fetches the document, past any cache that heeds Cache-Control.
+// Read fetches the document, bypassing caches that heed Cache-Control.
 func (u URL) Read(ctx context.Context, _ Event) ([]byte, error) {
 	limit := cmp.Or(u.Timeout, defaultTimeout)
 	limited, cancel := context.WithTimeout(ctx, limit)
@@ -35,14 +35,14 @@ func (u URL) Read(ctx context.Context, _ Event) ([]byte, error) {
 	return bounded(u, data)
 }
 
-// get returns the status of the answer, and little more of its body than a document
-// may have.
+// get returns the status of the answer, and its body up to one byte more than a
+// document may have.
 func (u URL) get(ctx context.Context) (status int, data []byte, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.URL, nil)
 	if err != nil {
 		return 0, nil, err
 	}
-	// What matters is what clients get next, not what a cache still has.
+	// What matters is what clients get from now on, not what a cache still holds.
 	req.Header.Set("Cache-Control", "no-cache")
 	req.Header.Set("User-Agent", "keepkey")
 	client := &http.Client{Transport: u.Transport, CheckRedirect: func(req *http.Request, via []*http.Request) error {

@@ -23,8 +23,8 @@ import (
 type Webhook struct {
 	URL        string
 	SecretFile string        // path of a file with the key that signs requests, or ""
-	Timeout    time.Duration // 0 stands for a minute
-	// Transport is for tests; nil stands for the usual one.
+	Timeout    time.Duration // 0 means a minute
+	// Transport is for tests; nil means the default one.
 	Transport http.RoundTripper
 }
 

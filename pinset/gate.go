@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Published is a pin set on a channel, with all that the ledger says of it.
+// Published is a pin set on a channel, with everything that the ledger says about it.
 type Published struct {
 	Channel  string
 	Version  int
@@ -15,9 +15,9 @@ type Published struct {
 	Intended time.Time
 
 	Confirmed time.Time // zero: it may be out, or not
-	Retired   bool
-	Abandoned bool // its clients were given up
-	// Superseded is when a newer one was first confirmed on the channel; zero when
+	Retired   bool      // no supported client carries it
+	Abandoned bool      // a person accepted that its clients are locked out
+	// Superseded is when a newer one was first confirmed on the channel; zero if
 	// none was.
 	Superseded time.Time
 }
@@ -48,9 +48,9 @@ func (l Ledger) Newest() Set {
 }
 
 // until returns the last instant at which a client may still be enforcing the pin
-// set, or zero when nothing that is on record ends that. lifetime is the channel's
-// as configured now; the longer of the two counts, since a client has been told
-// the one and may be of the other kind.
+// set, or zero if nothing on record ends that. lifetime is the channel's as configured
+// now. The longer of the two counts: one is what clients were told, the other what is
+// now known of them.
 func (p Published) until(lifetime Lifetime) time.Time {
 	var end time.Time
 	if l := p.Lifetime.Longer(lifetime); !l.Forever && !p.Superseded.IsZero() {
@@ -62,8 +62,8 @@ func (p Published) until(lifetime Lifetime) time.Time {
 	return end
 }
 
-// Enforced reports whether a client that was not given up may still be enforcing the
-// pin set at t.
+// Enforced reports whether a client may still be enforcing the pin set at t. Clients
+// that a person retired or abandoned don't count.
 func (p Published) Enforced(lifetime Lifetime, t time.Time) bool {
 	if p.Retired || p.Abandoned {
 		return false
@@ -76,10 +76,10 @@ func (p Published) Enforced(lifetime Lifetime, t time.Time) bool {
 type Obstacle struct {
 	Channel string `json:"channel"`
 	Version int    `json:"version"`
-	// Until is the last instant at which it may be enforced; zero when a newer
-	// pin set has to be confirmed first, or a person has to retire this one.
+	// Until is the last instant at which it may be enforced; zero if a newer pin set
+	// has to be confirmed first, or a person has to retire this one.
 	Until time.Time `json:"until,omitzero"`
-	// Retire says that only a person can end it: its clients have no lifetime.
+	// Retire says that only a person can end it: its clients enforce it forever.
 	Retire bool `json:"retire,omitempty"`
 }
 
@@ -87,14 +87,14 @@ type Obstacle struct {
 type Verdict struct {
 	Open      bool       `json:"open"`
 	Obstacles []Obstacle `json:"obstacles,omitempty"`
-	// OpensAt is the first instant at which the gate opens by itself, should
-	// nothing more be published; zero when it does not.
+	// OpensAt is the first instant at which the gate opens by itself, if nothing more
+	// is published; zero if it does not.
 	OpensAt time.Time `json:"opens_at,omitzero"`
 }
 
 // Gate says whether a key may be served at t: whether its pin is in every pin set
-// that a client may still be enforcing then. lifetimes are the channels' as
-// configured now; a channel that is configured no more counts as the ledger has it.
+// that a client may still be enforcing then. lifetimes are the channels' as configured
+// now. A channel that is no longer configured counts too, as it is in the ledger.
 func (l Ledger) Gate(key Pin, lifetimes map[string]Lifetime, t time.Time) Verdict {
 	v := Verdict{Open: true}
 	byItself := true

@@ -34,7 +34,7 @@ func ParseKeyType(s string) (KeyType, error) {
 	for _, t := range KeyTypes() {
 		names = append(names, string(t))
 	}
-	return "", fmt.Errorf("%q is not a key type: want %s", s, strings.Join(names, ", "))
+	return "", fmt.Errorf("%.100q is not a key type: want %s", s, strings.Join(names, ", "))
 }
 
 // TypeOf returns the type of a public key, or "" for one that keepkey does not make.

@@ -10,6 +10,7 @@ import (
 	"io"
 	"slices"
 	"time"
+	"unicode/utf8"
 )
 
 // EntryKind is what an entry of the ledger says.
@@ -17,7 +18,7 @@ type EntryKind string
 
 // The kinds of entries.
 const (
-	// Intent: a pin set is about to be given to a channel. From then on some
+	// Intent: a pin set is about to be published on a channel. From then on some
 	// client may hold it.
 	Intent EntryKind = "intent"
 	// Confirm: a pin set is out on a channel, so that it supersedes older ones.
@@ -25,11 +26,11 @@ const (
 	// Retire: a person says that no supported client carries a pin set any more.
 	Retire EntryKind = "retire"
 	// Abandon: a person accepts that the clients that enforce a pin set are locked
-	// out, since a key is compromised.
+	// out, because a key is compromised.
 	Abandon EntryKind = "abandon"
 	// Unknown: the ledger before this one is lost, and with it what clients of a
 	// channel may hold. All that is known is that they accept the key that was active.
-	// Like an intent it may be enforced, and ends as one.
+	// It may be enforced like an intent, and ends like one.
 	Unknown EntryKind = "unknown"
 )
 
@@ -47,30 +48,37 @@ type Entry struct {
 	Lifetime *Lifetime `json:"lifetime,omitempty"` // the channel's at that time
 	Expires  time.Time `json:"expires,omitzero"`   // carried in the document, and honoured by its clients
 
-	// By says who it was, but for Intent: "keepkey" or "person".
+	// By says who vouches for the entry; an Intent needs nobody.
 	By string `json:"by,omitempty"`
 }
 
-// Who an entry is by.
+// Who vouches for an entry.
 const (
 	ByKeepkey = "keepkey"
 	ByPerson  = "person"
 )
 
-// Ledger is the append-only record of every pin set that was ever given to a
-// channel. Each entry carries the hash of the line before, so that nothing in the
-// middle can change or go unnoticed. The zero value is an empty ledger.
+// Bounds of an entry. A channel's name is in bytes. With these a line stays under
+// 8 KiB, and whatever was appended can be read again.
+const (
+	maxChannel = 255
+	maxPins    = 100
+)
+
+// Ledger is the append-only record of every pin set that was ever published on a
+// channel. Each entry carries the hash of the line before, so nothing in the middle
+// can be changed or removed unnoticed. The zero value is an empty ledger.
 //
-// Invariant: the entries make sense one after the other (see [Ledger.Append]).
+// Invariant: every entry made sense after the ones before it (see [Ledger.Append]).
 type Ledger struct {
 	entries   []Entry
-	published []Published // what the entries come to
+	published []Published // what the entries amount to
 	size      int         // bytes of all lines
 	head      string      // hash of the last line
 }
 
-// Head names the last entry of a ledger. Whoever keeps it notices when entries
-// are lost.
+// Head identifies the last entry of a ledger. Kept apart from the ledger, it shows
+// when entries are lost.
 type Head struct {
 	Entries int    `json:"entries"`
 	Hash    string `json:"hash"`
@@ -106,11 +114,12 @@ func hashLine(line []byte) string {
 }
 
 // Append returns the ledger with one more entry, and the entry's line with its
-// final line end. The entry's number, hash and time order are filled in: a clock
-// that went back does not shorten anything. It refuses what makes no sense.
+// final line end. The number and the hash are filled in, and the entry is dated no
+// earlier than the one before, so that a clock that went back shortens nothing. It
+// refuses an entry that makes no sense, or that could not be read again.
 func (l Ledger) Append(e Entry) (Ledger, []byte, error) {
+	e = e.asRead()
 	e.N, e.Previous = len(l.entries)+1, l.hash()
-	e.At = e.At.UTC().Round(0)
 	if n := len(l.entries); n > 0 && e.At.Before(l.entries[n-1].At) {
 		e.At = l.entries[n-1].At
 	}
@@ -159,37 +168,107 @@ func (l *Ledger) add(e Entry, line []byte) {
 	}
 }
 
-// check says whether an entry can follow.
-func (l Ledger) check(e Entry) error {
-	if e.Channel == "" || e.Version < 1 {
-		return fmt.Errorf("entry %d: it names no channel or no version", e.N)
+// asRead returns the entry as it will be when it has been written and read again.
+func (e Entry) asRead() Entry {
+	e.At = e.At.UTC().Round(0)
+	if len(e.Pins) == 0 {
+		e.Pins = nil
 	}
+	if !e.Expires.IsZero() {
+		e.Expires = e.Expires.UTC().Round(0)
+	}
+	if e.Lifetime != nil {
+		lifetime := e.Lifetime.wholeSeconds()
+		e.Lifetime = &lifetime
+	}
+	return e
+}
+
+// check says why an entry can't follow, if it can't.
+func (l Ledger) check(e Entry) error {
+	err := e.check()
+	if err == nil {
+		err = l.follows(e)
+	}
+	if err != nil {
+		return fmt.Errorf("entry %d: %w", e.N, err)
+	}
+	return nil
+}
+
+// check says what is wrong with an entry by itself.
+func (e Entry) check() error {
+	var least, most int // pins
 	switch e.Kind {
 	case Intent:
-		if len(e.Pins) < 2 || e.Lifetime == nil {
-			return fmt.Errorf("entry %d: a pin set has at least two pins and a lifetime", e.N)
+		least, most = 2, maxPins
+	case Unknown:
+		least, most = 1, 1
+	case Confirm, Retire, Abandon:
+	default:
+		return fmt.Errorf("%.50q is not a kind of entry", e.Kind)
+	}
+	published := e.Kind == Intent || e.Kind == Unknown
+	switch {
+	case e.Channel == "" || e.Version < 1:
+		return errors.New("it lacks a channel or a version")
+	case len(e.Channel) > maxChannel || !utf8.ValidString(e.Channel):
+		return fmt.Errorf("%.50q can't be the name of a channel", e.Channel)
+	case e.At.Year() < 0 || e.At.Year() > 9999 || e.Expires.Year() < 0 || e.Expires.Year() > 9999:
+		return errors.New("its time can't be written")
+	case e.By != ByKeepkey && e.By != ByPerson && (e.By != "" || !published):
+		return errors.New("it does not say who vouches for it")
+	case len(e.Pins) < least || len(e.Pins) > most:
+		return fmt.Errorf("an entry of kind %s has %s, not %d", e.Kind, counted(least, most), len(e.Pins))
+	case repeats(e.Pins):
+		return errors.New("a pin is listed twice")
+	case published != (e.Lifetime != nil) || (!published && !e.Expires.IsZero()):
+		return errors.New("a pin set needs a lifetime, and nothing else has a lifetime or an expiry")
+	case published && !e.Lifetime.valid():
+		return errors.New("its lifetime is negative or longer than a century")
+	}
+	return nil
+}
+
+// counted words a range of pins.
+func counted(least, most int) string {
+	if least == most {
+		return fmt.Sprintf("%d pins", least)
+	}
+	return fmt.Sprintf("%d to %d pins", least, most)
+}
+
+func repeats(pins []Pin) bool {
+	for i, p := range pins {
+		if slices.Contains(pins[:i], p) {
+			return true
 		}
+	}
+	return false
+}
+
+// follows says why an entry can't follow those that are there.
+func (l Ledger) follows(e Entry) error {
+	published := func(p Published) bool { return p.Channel == e.Channel && p.Version == e.Version }
+	switch e.Kind {
+	case Intent:
 		for _, o := range l.published {
 			switch {
 			case o.Channel == e.Channel && o.Version >= e.Version:
-				return fmt.Errorf("entry %d: version %d on channel %s comes after version %d", e.N, e.Version, e.Channel, o.Version)
-			case o.Version == e.Version && len(o.Pins) > 1 && !slices.Equal(o.Pins, e.Pins):
-				return fmt.Errorf("entry %d: version %d has other pins on channel %s", e.N, e.Version, o.Channel)
+				return fmt.Errorf("version %d on channel %q would follow version %d, and versions only grow", e.Version, e.Channel, o.Version)
+			// One pin means kind Unknown: nobody knows what the others were.
+			case o.Version == e.Version && len(o.Pins) > 1 && !SamePins(o.Pins, e.Pins):
+				return fmt.Errorf("version %d has different pins on channel %q", e.Version, o.Channel)
 			}
 		}
 	case Unknown:
-		if len(e.Pins) != 1 || e.Lifetime == nil || slices.ContainsFunc(l.published, func(p Published) bool { return p.Channel == e.Channel }) {
-			return fmt.Errorf("entry %d: what is unknown has one pin and a lifetime, and comes first on its channel", e.N)
-		}
-	case Confirm, Retire, Abandon:
-		if !slices.ContainsFunc(l.published, func(p Published) bool { return p.Channel == e.Channel && p.Version == e.Version }) {
-			return fmt.Errorf("entry %d: version %d was never published on channel %s", e.N, e.Version, e.Channel)
-		}
-		if e.By != ByKeepkey && e.By != ByPerson {
-			return fmt.Errorf("entry %d: it does not say who it is by", e.N)
+		if _, known := l.Channel(e.Channel); known {
+			return fmt.Errorf("an entry of kind %s must be the first on its channel", Unknown)
 		}
 	default:
-		return fmt.Errorf("entry %d: %.50q is no kind of entry", e.N, e.Kind)
+		if !slices.ContainsFunc(l.published, published) {
+			return fmt.Errorf("version %d was never published on channel %q", e.Version, e.Channel)
+		}
 	}
 	return nil
 }
@@ -204,10 +283,10 @@ func (e *LedgerError) Error() string {
 	return fmt.Sprintf("line %d of the ledger %s", e.Line, e.Reason)
 }
 
-// ParseLedger reads a ledger and holds it to its head: the head's entries must be
-// there, unchanged. What a crash leaves is no damage: one whole entry beyond the
-// head was written before the head could follow, and counts; the beginning of one
-// does not, and torn says so. Everything else is a [*LedgerError].
+// ParseLedger reads a ledger and checks it against its head: the head's entries must
+// be there, unchanged. What a crash leaves is not damage. One whole entry beyond the
+// head was written before the head could be, and counts; the beginning of one does
+// not, and torn reports it. Everything else is a [*LedgerError].
 func ParseLedger(data []byte, head Head) (l Ledger, torn bool, err error) {
 	for len(data) > 0 {
 		n := len(l.entries) + 1

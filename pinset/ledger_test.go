@@ -3,6 +3,7 @@ package pinset
 import (
 	"bytes"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -120,11 +121,112 @@ func TestEntriesThatMakeNoSenseAreRefused(t *testing.T) {
 		"unknown, but two pins":       {Kind: Unknown, Channel: "web", Version: 1, Pins: keys("AB"), Lifetime: thirty, By: ByPerson},
 		"unknown, but known":          {Kind: Unknown, Channel: "app", Version: 2, Pins: keys("A"), Lifetime: thirty, By: ByPerson},
 		"a kind that nobody knows":    {Kind: "guess", Channel: "app", Version: 1},
+		"one pin, listed twice":       {Kind: Intent, Channel: "app", Version: 2, Pins: keys("AA"), Lifetime: thirty},
+		"a pin listed twice":          {Kind: Intent, Channel: "app", Version: 2, Pins: keys("ABA"), Lifetime: thirty},
+		"confirming with pins":        {Kind: Confirm, Channel: "app", Version: 1, Pins: keys("AB"), By: ByKeepkey},
+		"confirming with a lifetime":  {Kind: Confirm, Channel: "app", Version: 1, Lifetime: thirty, By: ByKeepkey},
+		"retiring with an expiry":     {Kind: Retire, Channel: "app", Version: 1, Expires: t0, By: ByPerson},
+		"confirmed by a stranger":     {Kind: Confirm, Channel: "app", Version: 1, By: "stranger"},
+		"intended by a stranger":      {Kind: Intent, Channel: "app", Version: 2, Pins: keys("AB"), Lifetime: thirty, By: "stranger"},
 	} {
 		if _, _, err := l.Append(e); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}
+}
+
+// The order of the pins means nothing, here as everywhere.
+func TestVersionOnAnotherChannelMayListItsPinsInAnotherOrder(t *testing.T) {
+	t.Parallel()
+	_, l := written(t)
+	if _, _, err := l.Append(Entry{Kind: Intent, Channel: "web", Version: 1, Pins: keys("BA"), Lifetime: &Lifetime{}}); err != nil {
+		t.Error(err)
+	}
+}
+
+// What could be written and not be read again would be damage of our own making.
+func TestEntriesThatCouldNotBeReadAgainAreRefused(t *testing.T) {
+	t.Parallel()
+	intent := func(change func(e *Entry)) Entry {
+		e := Entry{At: t0, Kind: Intent, Channel: "new", Version: 9, Pins: keys("AB"), Lifetime: &Lifetime{Duration: day}}
+		change(&e)
+		return e
+	}
+	lifetime := func(d time.Duration) func(*Entry) {
+		return func(e *Entry) { e.Lifetime = &Lifetime{Duration: d} }
+	}
+	pins := func(n int) []Pin {
+		var pins []Pin
+		for i := range n {
+			pins = append(pins, Pin{byte(i), byte(i >> 8)})
+		}
+		return pins
+	}
+	for name, tt := range map[string]struct {
+		entry Entry
+		ok    bool
+	}{
+		"a century":                     {intent(lifetime(maxLifetime * time.Second)), true},
+		"more than a century":           {intent(lifetime(maxLifetime*time.Second + 1)), false},
+		"the longest that there is":     {intent(lifetime(1<<63 - 1)), false},
+		"a negative lifetime":           {intent(lifetime(-1)), false},
+		"half a second":                 {intent(lifetime(time.Second / 2)), true},
+		"forever, and a duration":       {intent(func(e *Entry) { e.Lifetime = &Lifetime{Forever: true, Duration: -1} }), true},
+		"a channel of 255 bytes":        {intent(func(e *Entry) { e.Channel = strings.Repeat("\x01", maxChannel) }), true},
+		"a channel of 256 bytes":        {intent(func(e *Entry) { e.Channel = strings.Repeat("a", maxChannel+1) }), false},
+		"a channel that is not text":    {intent(func(e *Entry) { e.Channel = "a\xff" }), false},
+		"100 pins":                      {intent(func(e *Entry) { e.Pins = pins(100) }), true},
+		"101 pins":                      {intent(func(e *Entry) { e.Pins = pins(101) }), false},
+		"the year 9999":                 {intent(func(e *Entry) { e.At = time.Date(9999, 12, 31, 23, 59, 59, 999, time.UTC) }), true},
+		"the year 10000":                {intent(func(e *Entry) { e.At = time.Date(9999, 12, 31, 23, 59, 59, 0, time.FixedZone("", -3600)) }), false},
+		"expires in the year 10000":     {intent(func(e *Entry) { e.Expires = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) }), false},
+		"expired before the year 0":     {intent(func(e *Entry) { e.Expires = time.Date(-1, 1, 1, 0, 0, 0, 0, time.UTC) }), false},
+		"a time zone of the years past": {intent(func(e *Entry) { e.Expires = t0.In(time.FixedZone("LMT", 3208)) }), true},
+		"a list of no pins":             {Entry{Kind: Confirm, Channel: "app", Version: 1, Pins: []Pin{}, By: ByKeepkey}, true},
+		"a version beyond every other":  {intent(func(e *Entry) { e.Version = 1<<63 - 1 }), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if ok := readAgain(t, tt.entry); ok != tt.ok {
+				t.Errorf("accepted: %v, want %v", ok, tt.ok)
+			}
+		})
+	}
+}
+
+// readAgain appends an entry and reads the ledger, which must come back just as it is in
+// memory. It reports whether the entry was accepted.
+func readAgain(t *testing.T, e Entry) bool {
+	t.Helper()
+	before, l := written(t)
+	next, line, err := l.Append(e)
+	if err != nil {
+		return false
+	}
+	got, torn, err := ParseLedger(append(before, line...), next.Head())
+	if err != nil || torn || len(line) > 8<<10 || !reflect.DeepEqual(got, next) {
+		t.Errorf("%d bytes come back as\n%+v (%v), want\n%+v", len(line), got, err, next)
+	}
+	return true
+}
+
+func FuzzAppendedEntryIsReadAgain(f *testing.F) {
+	f.Add("app", 7, 2, int64(30*day), false, int64(0), int64(0), "intent", "")
+	f.Add("app", 1, 0, int64(-1), false, int64(1<<40), int64(0), "confirm", "keepkey")
+	f.Add("web", 1, 1, int64(day), true, int64(-1<<40), int64(1<<60), "unknown", "person")
+	f.Fuzz(func(t *testing.T, channel string, version, pins int, lifetime int64, forever bool, at, expires int64, kind, by string) {
+		e := Entry{Kind: EntryKind(kind), Channel: channel, Version: version, By: by, At: time.Unix(at, lifetime)}
+		for i := range max(0, min(pins, 2*maxPins)) {
+			e.Pins = append(e.Pins, Pin{byte(i), byte(pins)})
+		}
+		if lifetime >= 0 || forever {
+			e.Lifetime = &Lifetime{Forever: forever, Duration: time.Duration(lifetime)}
+		}
+		if expires != 0 {
+			e.Expires = time.Unix(expires, lifetime)
+		}
+		readAgain(t, e)
+	})
 }
 
 func TestClockThatWentBackShortensNothing(t *testing.T) {

@@ -27,8 +27,23 @@ func (l Lifetime) MarshalText() ([]byte, error) {
 	if l.Forever {
 		return []byte("forever"), nil
 	}
-	seconds := (l.Duration + time.Second - 1) / time.Second // rounded up, never down
-	return []byte(strconv.FormatInt(int64(seconds), 10) + "s"), nil
+	return []byte(strconv.FormatInt(int64(l.wholeSeconds().Duration/time.Second), 10) + "s"), nil
+}
+
+// wholeSeconds returns the lifetime as it is written: rounded up, never down.
+func (l Lifetime) wholeSeconds() Lifetime {
+	if l.Forever {
+		return Lifetime{Forever: true}
+	}
+	if over := l.Duration % time.Second; over > 0 {
+		l.Duration += time.Second - over
+	}
+	return l
+}
+
+// valid reports whether what is written can be read again.
+func (l Lifetime) valid() bool {
+	return l.Forever || (l.Duration >= 0 && l.Duration <= maxLifetime*time.Second)
 }
 
 // UnmarshalText reads what [Lifetime.MarshalText] writes.
@@ -40,12 +55,12 @@ func (l *Lifetime) UnmarshalText(text []byte) error {
 	digits, ok := strings.CutSuffix(string(text), "s")
 	seconds, err := strconv.ParseInt(digits, 10, 64)
 	if !ok || err != nil || seconds < 0 || seconds > maxLifetime {
-		return fmt.Errorf("%q is not a lifetime: want forever, or seconds such as 2592000s", text)
+		return fmt.Errorf("%.50q is not a lifetime: want forever, or seconds such as 2592000s", text)
 	}
 	*l = Lifetime{Duration: time.Duration(seconds) * time.Second}
 	return nil
 }
 
-// maxLifetime is in seconds: a century, so that no sum of a time and a lifetime
-// overflows.
+// maxLifetime is in seconds. It is a century, so that adding a lifetime to a time
+// never overflows.
 const maxLifetime = 100 * 366 * 24 * 3600

@@ -1,11 +1,3 @@
-// Package pinset holds the words keepkey thinks in: pins, pin sets and key types.
-//
-// A pin is base64(SHA-256(SPKI)), where SPKI is the DER SubjectPublicKeyInfo of
-// a key (RFC 5280 section 4.1, RFC 7469 section 2.4). It depends on the public
-// key alone, so it survives every renewal that keeps the key. A pin set is the
-// list of pins that a client accepts for a host.
-//
-// The package is pure: it reads no file, opens no connection and asks no clock.
 package pinset
 
 import (
@@ -50,9 +42,9 @@ func (p Pin) IsZero() bool { return p == Pin{} }
 // [Pin.String] writes.
 func Parse(s string) (Pin, error) {
 	b, err := base64.StdEncoding.DecodeString(s)
-	// The decoder passes over line ends and loose bits; the comparison does not.
+	// The decoder ignores line ends and unused bits; the comparison does not.
 	if err != nil || len(b) != sha256.Size || base64.StdEncoding.EncodeToString(b) != s {
-		return Pin{}, fmt.Errorf("%q is not a pin: want base64 of a SHA-256 hash, 44 characters", s)
+		return Pin{}, fmt.Errorf("%.100q is not a pin: want base64 of a SHA-256 hash, 44 characters", s)
 	}
 	return Pin(b), nil
 }
@@ -61,7 +53,7 @@ func Parse(s string) (Pin, error) {
 func ParseHex(s string) (Pin, error) {
 	b, err := hex.DecodeString(s)
 	if err != nil || len(b) != sha256.Size || hex.EncodeToString(b) != s {
-		return Pin{}, fmt.Errorf("%q is not a pin: want a SHA-256 hash in lower-case hex, 64 characters", s)
+		return Pin{}, fmt.Errorf("%.100q is not a pin: want a SHA-256 hash in lower-case hex, 64 characters", s)
 	}
 	return Pin(b), nil
 }

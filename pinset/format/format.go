@@ -1,9 +1,9 @@
 // Package format writes pin sets as the files that clients read, and reads them back.
 //
 // A format is a file here that defines a [Format], and its line in the table
-// formats. Everything else goes by the table: the configuration's `format`, reading
-// back, the webhook's content type, `keepkey pins --format`, and the tests that every
-// format must pass.
+// formats. Everything else follows from the table: what `format` accepts in the
+// configuration, reading back, a webhook's content type, `keepkey pins --format`, and
+// the tests that every format must pass.
 //
 // The package is pure: it reads no file, opens no connection and asks no clock.
 package format
@@ -22,8 +22,8 @@ type Format struct {
 
 	// Encode writes a document. The same document gives the same bytes.
 	Encode func(Document) ([]byte, error)
-	// Decode finds what Encode wrote, whatever else is there and however it is laid
-	// out. The bytes come from outside: its errors quote and bound what they show.
+	// Decode finds what Encode wrote, however it is laid out and whatever else is
+	// there. The bytes come from outside: its errors quote and bound what they show.
 	Decode func([]byte) (Found, error)
 }
 
@@ -50,7 +50,7 @@ func Names() []string {
 }
 
 // Document is a pin set together with what a client has to know about it. A format
-// leaves out what its clients have no use for.
+// leaves out what its clients can't use.
 type Document struct {
 	Name      string        // of the lineage
 	Domains   []string      // hosts that serve the key

@@ -86,7 +86,7 @@ func TestFormatsAreKnownByTheirNames(t *testing.T) {
 	}
 }
 
-// lines is all that a new format takes, besides its line in the table: this one is a
+// lines is all that a new format takes, apart from its line in the table. This one is a
 // pin in hexadecimal on each line, with neither a version nor an expiry.
 var lines = Format{
 	Name: "lines", ContentType: "text/plain", Ext: ".txt",
