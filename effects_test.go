@@ -16,7 +16,7 @@ import (
 var effects = []string{
 	"os.Chmod", "os.Chown", "os.Chtimes", "os.Create", "os.CreateTemp", "os.Lchown", "os.Link", "os.Mkdir", "os.MkdirAll",
 	"os.MkdirTemp", "os.OpenFile", "os.Remove", "os.RemoveAll", "os.Rename", "os.Symlink", "os.Truncate", "os.WriteFile",
-	"http.Get", "http.Head", "http.Post", "http.PostForm", "net.Dial", "net.DialTimeout", "net.Listen", "tls.Dial",
+	"syscall.Open", "http.Get", "http.Head", "http.Post", "http.PostForm", "net.Dial", "net.DialTimeout", "net.Listen", "tls.Dial",
 	"Chmod", "Chown", "CleanUp", "CombinedOutput", "DialContext", "Do", "MkdirAll", "OpenFile", "Output", "Present", "Remove",
 	"RoundTrip", "Start", "Sync", "TryLock", "Truncate", "WriteAt", "WriteFile",
 }
@@ -30,13 +30,12 @@ var unmarked = map[string]string{
 	"acme/webroot.go root.WriteFile":          "within \"present challenge\"",
 	"acme/webroot.go root.Remove":             "within \"clean up challenge\"",
 	"acme/challenge.go s.provider.Present":    "within \"present challenge\"",
-	"apply/ca.go c.once.Do":                   "sync.Once",
-	"apply/check.go d.DialContext":            "looks only",
+	"apply/look.go d.DialContext":             "looks only",
 	"cli/cli.go c.Args().Present":             "arguments of the command line",
 	"hooks/file.go os.OpenFile":               "to read",
 	"hooks/url.go client.Do":                  "looks only",
 	"internal/durable/durable.go os.OpenFile": "GrantDir, to get a descriptor; the one that creates is marked",
-	"keystore/store.go os.OpenFile":           "to read",
+	"keystore/read.go syscall.Open":           "to read",
 	"pinset/format/json.go t.UTC().Truncate":  "of a time",
 }
 

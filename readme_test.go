@@ -27,7 +27,7 @@ func TestConfigurationsInTheReadmeAreValid(t *testing.T) {
 		t.Fatal("the README shows no configuration")
 	}
 	for _, b := range blocks {
-		if _, err := config.Parse("/etc/keepkey/config.yaml", []byte(b[1])); err != nil {
+		if _, err := config.Parse("/etc/keepkey/config.yaml", []byte(b[1]), nil); err != nil {
 			t.Errorf("%v in\n%s", err, b[1])
 		}
 	}

@@ -86,7 +86,7 @@ func (a *Account) ensure() error {
 // Key returns the account's key and whether it was just made.
 func (a *Account) Key() (key crypto.Signer, fresh bool, err error) {
 	path := a.dir + "/key.pem"
-	data, _, err := readFile(path)
+	data, _, err := readFile(path, maxFile)
 	if err == nil {
 		key, err := ParseKey(data)
 		if err != nil {
@@ -117,7 +117,7 @@ func (a *Account) Key() (key crypto.Signer, fresh bool, err error) {
 // URL returns the account's URL, or "" when it is not known. A damaged record
 // reads as not known: the CA tells the URL again for the key.
 func (a *Account) URL() string {
-	data, _, err := readFile(a.dir + "/account.json")
+	data, _, err := readFile(a.dir+"/account.json", maxFile)
 	if err != nil {
 		return ""
 	}

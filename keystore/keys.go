@@ -101,7 +101,7 @@ func (k *Keys) Signer(pin pinset.Pin) (crypto.Signer, error) {
 	fail := func(reason string, err error) error {
 		return &KeyError{Lineage: k.name, Path: path, Reason: reason, Err: err}
 	}
-	data, mode, err := readFile(path)
+	data, mode, err := readFile(path, maxFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fail("is missing; restore it from a backup; no new key is made in its place", nil)
 	}

@@ -132,7 +132,7 @@ func (v *Live) Inspect(n int, want Want) (Version, error) {
 // Chain reads the certificate and its issuers of a stored version. They are parsed and
 // not judged.
 func (v *Live) Chain(n int) (Chain, error) {
-	data, _, err := readFile(v.versionDir(n) + "/fullchain.pem")
+	data, _, err := readFile(v.versionDir(n)+"/fullchain.pem", maxFile)
 	if err != nil {
 		return nil, v.problem(n, err)
 	}
@@ -255,7 +255,7 @@ func contentOf(chain Chain, keyPEM []byte) files {
 func (v *Live) read(n int) (content files, err error) {
 	dir := v.versionDir(n) + "/"
 	for i, name := range versionFiles {
-		if content[i], _, err = readFile(dir + name); err != nil {
+		if content[i], _, err = readFile(dir+name, maxFile); err != nil {
 			return files{}, err
 		}
 	}
@@ -304,7 +304,11 @@ func prove(f files) error {
 	if want := pinset.OfCertificate(chain.Leaf()); pin != want {
 		return fmt.Errorf("privkey.pem holds another key (pin %s) than the certificate's (pin %s)", pin, want)
 	}
-	for i, want := range contentOf(chain, f[privkeyFile]) {
+	keyPEM, err := MarshalKey(key)
+	if err != nil {
+		return fmt.Errorf("privkey.pem: %w", err)
+	}
+	for i, want := range contentOf(chain, keyPEM) {
 		if !bytes.Equal(f[i], want) {
 			return fmt.Errorf("%s is not what the chain and the key make it", versionFiles[i])
 		}

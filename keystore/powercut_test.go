@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -62,7 +63,7 @@ func TestNothingReportedDoneIsLostInAPowerCut(t *testing.T) {
 			w := &world{t: t, disk: d, ca: newCA(t), rng: mathrand.New(mathrand.NewPCG(seed, 0))}
 			for i := range cuts {
 				// A new lineage each time: its directories must last as well.
-				w.lineages = append(w.lineages, &lineage{name: "cut-" + strconv.Itoa(i)})
+				w.lineages = append(w.lineages, &lineage{name: "cut-" + strconv.Itoa(i), versions: make(map[int]version)})
 				if i%2 == 0 {
 					w.cutAfter(operations[i/2%len(operations)])
 				} else {
@@ -122,6 +123,7 @@ type world struct {
 	ca       ca
 	rng      *mathrand.Rand
 	store    *keystore.Store
+	host     string // the id that was reported
 	lineages []*lineage
 	doing    string // the operation
 	cut      string // when the last cut came, for people
@@ -133,26 +135,34 @@ type lineage struct {
 	name     string
 	pins     []pinset.Pin
 	state    []byte
-	ledger   []byte
-	versions []keystore.Chain // version n is at n-1
+	entries  []pinset.Entry
+	versions map[int]version
+	last     int // the greatest number of a version that was ever reported
 	live     int
 
 	creating    bool
 	nextState   []byte
-	nextLines   [][]byte // more than one if earlier ones were torn
+	nextEntry   bool
 	nextVersion keystore.Chain
 	nextLive    int
+	nextPrune   int
+}
+
+type version struct {
+	keystore.Version
+	chain keystore.Chain
 }
 
 const (
-	createKey    = "CreateKey"
-	swapState    = "SwapState"
-	appendLedger = "AppendLedger"
-	addVersion   = "AddVersion"
-	switchLive   = "Switch"
+	createKey  = "Create"
+	swapState  = "Swap"
+	addEntry   = "Swap with an entry"
+	addVersion = "Add"
+	switchLive = "Switch"
+	prune      = "Prune"
 )
 
-var operations = []string{createKey, swapState, appendLedger, addVersion, switchLive}
+var operations = []string{createKey, swapState, addEntry, addVersion, switchLive, prune}
 
 // cutAfter cuts the power when op has just been reported done in the newest lineage.
 func (w *world) cutAfter(op string) {
@@ -205,8 +215,15 @@ func (w *world) cutAtAnyMoment() {
 }
 
 func (w *world) open() (err error) {
-	w.store, err = keystore.OpenLocked(filepath.Join(w.disk.dir, "state"), "")
-	return err
+	if w.store, err = keystore.OpenLocked(filepath.Join(w.disk.dir, "state"), ""); err != nil {
+		return err
+	}
+	if host := w.store.Host(); w.host == "" && w.reported(nil) == nil {
+		w.host = host
+	} else if w.host != "" && host != w.host {
+		w.t.Errorf("the host is %s, and was %s", host, w.host)
+	}
+	return w.store.Tidy()
 }
 
 func (w *world) lineage(m *lineage) *keystore.Lineage {
@@ -232,10 +249,14 @@ func (w *world) random() error {
 func (w *world) do(m *lineage, op string) error {
 	first := ""
 	switch {
+	case op == addEntry && m.state == nil:
+		first = swapState
 	case op == addVersion && len(m.pins) == 0:
 		first = createKey
-	case op == switchLive && m.live == len(m.versions):
+	case op == switchLive && m.live == m.newest(0):
 		first = addVersion // if it is live already, it can't be seen whether a switch is lost
+	case op == prune && m.newest(m.live) == 0:
+		first = addVersion
 	}
 	if first != "" {
 		if err := w.do(m, first); err != nil {
@@ -247,57 +268,74 @@ func (w *world) do(m *lineage, op string) error {
 	switch op {
 	case createKey:
 		m.creating = true
-		pin, err := l.CreateKey(pinset.EC256)
+		pin, err := l.Keys.Create(pinset.EC256)
 		if err := w.reported(err); err != nil {
 			return err
 		}
 		m.pins, m.creating = append(m.pins, pin), false
 
-	case swapState:
-		_, rev, err := l.State()
-		if err != nil && !errors.Is(err, keystore.ErrNoState) {
+	case swapState, addEntry:
+		old, err := l.Records.Load()
+		if err != nil {
 			return err
 		}
-		m.nextState = w.content(1 + w.rng.IntN(20_000))
-		_, err = l.SwapState(rev, m.nextState)
+		var entry *pinset.Entry
+		if m.nextEntry = op == addEntry; m.nextEntry {
+			entry = &pinset.Entry{
+				At: time.Now(), Kind: pinset.Intent, Channel: string(w.content(1 + w.rng.IntN(3000))), Version: len(m.entries) + 1,
+				Pins: []pinset.Pin{{1}, {2}, pinset.Pin(w.content(32))}, Lifetime: &pinset.Lifetime{Forever: true},
+			}
+		}
+		m.nextState = fmt.Appendf(nil, "%q", w.content(1+w.rng.IntN(20_000)))
+		now, err := l.Records.Swap(old, m.nextState, entry)
 		if err := w.reported(err); err != nil {
 			return err
 		}
 		m.state, m.nextState = m.nextState, nil
-
-	case appendLedger:
-		// All of one length: a line that takes the place of a longer torn one
-		// could be followed by what is left of that.
-		line := append(w.content(3000), '\n')
-		m.nextLines = append(m.nextLines, line)
-		if err := w.reported(l.AppendLedger(len(m.ledger), line)); err != nil {
-			return err
-		}
-		m.ledger, m.nextLines = append(m.ledger, line...), nil
+		m.entries, m.nextEntry = now.Ledger.Entries(), false
 
 	case addVersion:
-		key, err := l.Key(m.pins[w.rng.IntN(len(m.pins))])
+		key, err := l.Keys.Signer(m.pins[w.rng.IntN(len(m.pins))])
 		if err != nil {
 			return err
 		}
 		m.nextVersion = w.ca.issue(w.t, key.Public())
-		n, err := l.AddVersion(m.nextVersion)
+		v, err := l.Live.Add(m.last, m.nextVersion, key)
 		if err := w.reported(err); err != nil {
 			return err
 		}
-		m.versions, m.nextVersion = append(m.versions, m.nextVersion), nil
-		if n != len(m.versions) {
-			w.t.Fatalf("%s: version %d was stored as %d", m.name, len(m.versions), n)
+		if v.N != m.last+1 {
+			w.t.Fatalf("%s: version %d was stored as %d", m.name, m.last+1, v.N)
 		}
+		m.versions[v.N], m.last, m.nextVersion = version{v, m.nextVersion}, v.N, nil
 
 	case switchLive:
-		m.nextLive = len(m.versions)
-		if err := w.reported(l.Switch(m.nextLive)); err != nil {
+		m.nextLive = m.newest(0)
+		if err := w.reported(l.Live.Switch(m.nextLive)); err != nil {
 			return err
 		}
 		m.live, m.nextLive = m.nextLive, 0
+
+	case prune:
+		m.nextPrune = m.newest(m.live)
+		if err := w.reported(l.Live.Prune(m.nextPrune)); err != nil {
+			return err
+		}
+		delete(m.versions, m.nextPrune)
+		m.nextPrune = 0
 	}
 	return nil
+}
+
+// newest is the greatest number of a version but one; 0 if there is none.
+func (m *lineage) newest(but int) int {
+	newest := 0
+	for n := range m.versions {
+		if n != but {
+			newest = max(newest, n)
+		}
+	}
+	return newest
 }
 
 // reported is the error of an operation, or another if it succeeded when the power
@@ -320,7 +358,7 @@ func (w *world) content(n int) []byte {
 }
 
 // check compares what is on the disk with what was reported done. What was under
-// way and is found done counts from then on.
+// way and is found done counts from then on; of what was not finished nothing is left.
 func (w *world) check() {
 	t := w.t
 	t.Helper()
@@ -330,15 +368,14 @@ func (w *world) check() {
 	defer w.store.Close()
 	for _, m := range w.lineages {
 		l := w.lineage(m)
-		dir := filepath.Dir(l.LiveDir())
-		for _, name := range finished(t, dir) {
+		dir := filepath.Dir(l.Live.Dir())
+		for _, name := range names(t, dir) {
 			if !slices.Contains([]string{"keys", "certs", "live", "state.json", "ledger.jsonl"}, name) {
 				t.Errorf("%s: there is a %s", m.name, name)
 			}
 		}
 		w.checkKeys(m, l, dir)
-		w.checkState(m, l)
-		w.checkLedger(m, l)
+		w.checkRecords(m, l)
 		w.checkVersions(m, l, dir)
 	}
 }
@@ -346,7 +383,7 @@ func (w *world) check() {
 func (w *world) checkKeys(m *lineage, l *keystore.Lineage, dir string) {
 	t := w.t
 	t.Helper()
-	for _, name := range finished(t, filepath.Join(dir, "keys")) {
+	for _, name := range names(t, filepath.Join(dir, "keys")) {
 		pin, err := pinset.ParseHex(strings.TrimSuffix(name, ".pem"))
 		if err != nil {
 			t.Errorf("%s: there is a key file %s", m.name, name)
@@ -362,78 +399,75 @@ func (w *world) checkKeys(m *lineage, l *keystore.Lineage, dir string) {
 	}
 	m.creating = false
 	for _, pin := range m.pins {
-		if _, err := l.Key(pin); err != nil {
+		if err := l.Keys.Check(pin); err != nil {
 			t.Error(err)
 		}
 	}
 }
 
-func (w *world) checkState(m *lineage, l *keystore.Lineage) {
+func (w *world) checkRecords(m *lineage, l *keystore.Lineage) {
 	t := w.t
 	t.Helper()
-	state, _, err := l.State()
-	switch {
-	case errors.Is(err, keystore.ErrNoState) && m.state == nil:
-	case err != nil:
-		t.Errorf("%s: %v", m.name, err)
-	case len(state) > 0 && bytes.Equal(state, m.state):
-	case len(state) > 0 && bytes.Equal(state, m.nextState):
-		m.state = state
-	default:
-		t.Errorf("%s: the state's %d bytes are neither the %d reported nor the %d under way", m.name, len(state), len(m.state), len(m.nextState))
+	s, err := l.Records.Load()
+	if err == nil {
+		err = s.LedgerProblem
 	}
-	m.nextState = nil
-}
-
-func (w *world) checkLedger(m *lineage, l *keystore.Lineage) {
-	t := w.t
-	t.Helper()
-	ledger, err := l.Ledger()
 	if err != nil {
 		t.Errorf("%s: %v", m.name, err)
 		return
 	}
-	tail, ok := bytes.CutPrefix(ledger, m.ledger)
-	if !ok {
-		t.Errorf("%s: the ledger's %d bytes do not begin with the %d reported", m.name, len(ledger), len(m.ledger))
-		return
+	entries := s.Ledger.Entries()
+	more := len(entries) - len(m.entries)
+	switch {
+	case more < 0 || !sameEntries(entries[:len(m.entries)], m.entries):
+		t.Errorf("%s: the ledger's %d entries do not begin with the %d reported", m.name, len(entries), len(m.entries))
+	case more > 1 || more == 1 && !m.nextEntry:
+		t.Errorf("%s: %d entries come from nowhere", m.name, more)
+	case bytes.Equal(s.State, m.state):
+	case m.nextState == nil || !bytes.Equal(s.State, m.nextState):
+		t.Errorf("%s: the state's %d bytes are neither the %d reported nor the %d under way", m.name, len(s.State), len(m.state), len(m.nextState))
+	case m.nextEntry && more == 0:
+		t.Errorf("%s: the state under way is there without its entry", m.name)
 	}
-	if len(tail) == 0 {
-		m.nextLines = nil
-		return
-	}
-	i := slices.IndexFunc(m.nextLines, func(line []byte) bool { return bytes.HasPrefix(line, tail) })
-	if i < 0 {
-		t.Errorf("%s: the ledger goes on with %d bytes that are not the beginning of the line under way", m.name, len(tail))
-		return
-	}
-	m.nextLines = m.nextLines[i : i+1]
-	if len(tail) == len(m.nextLines[0]) {
-		m.ledger, m.nextLines = ledger, nil
-	}
+	m.state, m.entries = s.State, entries
+	m.nextState, m.nextEntry = nil, false
+}
+
+func sameEntries(a, b []pinset.Entry) bool {
+	return slices.EqualFunc(a, b, func(x, y pinset.Entry) bool { return reflect.DeepEqual(x, y) })
 }
 
 func (w *world) checkVersions(m *lineage, l *keystore.Lineage, dir string) {
 	t := w.t
 	t.Helper()
-	for _, name := range finished(t, filepath.Join(dir, "certs")) {
+	found := names(t, filepath.Join(dir, "certs"))
+	for _, name := range found {
 		n, err := strconv.Atoi(name)
+		_, known := m.versions[n]
 		switch {
-		case err == nil && n >= 1 && n <= len(m.versions):
-		case err == nil && n == len(m.versions)+1 && m.nextVersion != nil:
-			m.versions, m.nextVersion = append(m.versions, m.nextVersion), nil
+		case err == nil && known:
+		case err == nil && n == m.last+1 && m.nextVersion != nil:
+			pin := pinset.OfCertificate(m.nextVersion.Leaf())
+			v, err := l.Live.Inspect(n, keystore.Want{Pin: pin, Domains: domains, Now: time.Now()})
+			if err != nil {
+				t.Error(err)
+			}
+			m.versions[n], m.last, m.nextVersion = version{v, m.nextVersion}, n, nil
 		default:
 			t.Errorf("%s: certs/%s comes from nowhere", m.name, name)
 		}
 	}
 	m.nextVersion = nil
-	for i, chain := range m.versions {
-		pin := pinset.OfCertificate(chain.Leaf())
-		if _, err := l.Version(i+1, keystore.Want{Pin: pin, Domains: domains, Now: time.Now()}); err != nil {
+	if m.nextPrune != 0 && !slices.Contains(found, strconv.Itoa(m.nextPrune)) {
+		delete(m.versions, m.nextPrune)
+	}
+	m.nextPrune = 0
+	for n, v := range m.versions {
+		if err := l.Live.Verify(v.Version); err != nil {
 			t.Error(err)
 			continue
 		}
-		key, err := l.Key(pin)
+		key, err := l.Keys.Signer(pinset.OfCertificate(v.chain.Leaf()))
 		if err != nil {
 			t.Error(err)
 			continue
@@ -443,28 +477,27 @@ func (w *world) checkVersions(m *lineage, l *keystore.Lineage, dir string) {
 			t.Fatal(err)
 		}
 		for name, want := range map[string]string{
-			"cert.pem":      string(chain[:1].PEM()),
-			"chain.pem":     string(chain[1:].PEM()),
-			"fullchain.pem": string(chain.PEM()),
+			"cert.pem":      string(v.chain[:1].PEM()),
+			"chain.pem":     string(v.chain[1:].PEM()),
+			"fullchain.pem": string(v.chain.PEM()),
 			"privkey.pem":   string(keyPEM),
-			"combined.pem":  string(keyPEM) + string(chain.PEM()),
+			"combined.pem":  string(keyPEM) + string(v.chain.PEM()),
 		} {
-			got, err := os.ReadFile(filepath.Join(dir, "certs", strconv.Itoa(i+1), name))
+			got, err := os.ReadFile(filepath.Join(dir, "certs", strconv.Itoa(n), name))
 			if err != nil || string(got) != want {
-				t.Errorf("%s: %s of version %d has %d bytes, not the %d stored (%v)", m.name, name, i+1, len(got), len(want), err)
+				t.Errorf("%s: %s of version %d has %d bytes, not the %d stored (%v)", m.name, name, n, len(got), len(want), err)
 			}
 		}
 	}
-	live, err := l.Live()
+	live, err := l.Live.Current()
 	if err != nil || live != m.live && (live == 0 || live != m.nextLive) {
 		t.Errorf("%s: version %d is live, reported was %d and under way %d (%v)", m.name, live, m.live, m.nextLive, err)
 	}
 	m.live, m.nextLive = live, 0
 }
 
-// finished lists a directory without what is unfinished and says so by its name.
-// Without the directory there is nothing in it.
-func finished(t *testing.T, dir string) []string {
+// names lists a directory. Without the directory there is nothing in it.
+func names(t *testing.T, dir string) []string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -472,9 +505,7 @@ func finished(t *testing.T, dir string) []string {
 	}
 	var names []string
 	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), durable.TempPrefix) {
-			names = append(names, e.Name())
-		}
+		names = append(names, e.Name())
 	}
 	return names
 }

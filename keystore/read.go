@@ -14,16 +14,13 @@ const (
 	maxLedger = 64 << 20
 )
 
-// readFile reads a regular file of at most maxFile bytes, without following a
-// symbolic link in its last element, and returns its permissions with the content.
-func readFile(path string) ([]byte, fs.FileMode, error) { return readInto(nil, path, maxFile) }
-
-// readInto is readFile into a buffer, which is made larger where it has to be. It uses
-// the system calls themselves: an [os.File] costs as much again as reading the small
-// files here, and a run over thousands of lineages does little else.
+// readFile reads a regular file of at most limit bytes, without following a symbolic
+// link in its last element, and returns its permissions with the content. It uses the
+// system calls themselves: an [os.File] costs as much again as reading the small files
+// here, and a run over thousands of lineages does little else.
 //
 //	openat(path, O_NOFOLLOW|O_NONBLOCK) fstat read close
-func readInto(buf []byte, path string, limit int64) (data []byte, mode fs.FileMode, err error) {
+func readFile(path string, limit int64) (data []byte, mode fs.FileMode, err error) {
 	fd, err := again(func() (int, error) {
 		return syscall.Open(path, syscall.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
 	})
@@ -41,10 +38,7 @@ func readInto(buf []byte, path string, limit int64) (data []byte, mode fs.FileMo
 	if info.Size > limit {
 		return nil, 0, fmt.Errorf("%s is %d bytes long, more than the %d that keepkey ever writes", path, info.Size, limit)
 	}
-	if int64(cap(buf)) < info.Size {
-		buf = make([]byte, info.Size)
-	}
-	data = buf[:info.Size]
+	data = make([]byte, info.Size)
 	for n := 0; n < len(data); {
 		more, err := again(func() (int, error) { return syscall.Read(fd, data[n:]) })
 		if err == nil && more == 0 {

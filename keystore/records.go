@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"strconv"
 	"time"
@@ -110,7 +109,7 @@ func (r *Records) load(data []byte) (Snapshot, error) {
 	if s.head, s.State, err = parseEnvelope(data); err != nil {
 		return Snapshot{}, fmt.Errorf("the state of %s is damaged: %s: %w; restore it from a backup", r.name, r.statePath(), err)
 	}
-	lines, _, err := readInto(nil, r.ledgerPath(), maxLedger)
+	lines, _, err := readFile(r.ledgerPath(), maxLedger)
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
 		s.ledger = int64(len(lines))
 		s.Ledger, _, err = pinset.ParseLedger(lines, s.head)
@@ -313,7 +312,7 @@ func (r *Records) envelope(head pinset.Head, state []byte) (data, stored []byte,
 
 // readState reads the state's file; without one it returns nil.
 func (r *Records) readState() ([]byte, error) {
-	data, _, err := readFile(r.statePath())
+	data, _, err := readFile(r.statePath(), maxFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -346,82 +345,47 @@ func revisionOf(state []byte, ledger int64) Revision {
 func (r *Records) statePath() string  { return r.dir + "/state.json" }
 func (r *Records) ledgerPath() string { return r.dir + "/ledger.jsonl" }
 
+// The layout of the state's file. It is fixed to the last space: whatever else the file
+// may hold cannot hide between the lines, and reading takes next to no time. (It is the
+// layout that `jq .` writes, for the day on which somebody has to edit it.)
+const (
+	beforeEntries = "{\n  \"ledger\": {\n    \"entries\": "
+	beforeHash    = ",\n    \"hash\": \""
+	beforeState   = "\"\n  },\n  \"state\": "
+	afterState    = "\n}\n"
+)
+
 // formatEnvelope writes what [parseEnvelope] reads.
 func formatEnvelope(head pinset.Head, state []byte) ([]byte, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	err := e.Encode(struct {
-		Ledger pinset.Head     `json:"ledger"`
-		State  json.RawMessage `json:"state"`
-	}{head, state})
-	return b.Bytes(), err
+	b := bytes.NewBufferString(beforeEntries + strconv.Itoa(head.Entries) + beforeHash + head.Hash + beforeState)
+	if err := json.Indent(b, bytes.TrimSpace(state), "  ", "  "); err != nil {
+		return nil, err
+	}
+	b.WriteString(afterState)
+	return b.Bytes(), nil
 }
 
-// parseEnvelope reads the state's file: the ledger's head, and the state. It takes
-// nothing that keepkey would not write: other parts, one part twice, one missing, or
-// anything behind them is an error.
-func parseEnvelope(data []byte) (pinset.Head, []byte, error) {
-	var (
-		d       = json.NewDecoder(bytes.NewReader(data))
-		entries *int
-		hash    *string
-		state   json.RawMessage
-	)
-	err := readObject(d, map[string]func() error{
-		"ledger": func() error {
-			return readObject(d, map[string]func() error{
-				"entries": func() error { return d.Decode(&entries) },
-				"hash":    func() error { return d.Decode(&hash) },
-			})
-		},
-		"state": func() error { return d.Decode(&state) },
-	})
-	if err != nil {
-		return pinset.Head{}, nil, fmt.Errorf("%.200q", err.Error())
+// parseEnvelope reads the state's file: the ledger's head, and the state.
+func parseEnvelope(data []byte) (head pinset.Head, state []byte, err error) {
+	rest, ok := bytes.CutPrefix(data, []byte(beforeEntries))
+	entries, rest, ok2 := bytes.Cut(rest, []byte(beforeHash))
+	hash, rest, ok3 := bytes.Cut(rest, []byte(beforeState))
+	state, ok4 := bytes.CutSuffix(rest, []byte(afterState))
+	if !ok || !ok2 || !ok3 || !ok4 {
+		return pinset.Head{}, nil, errors.New("it does not have the layout that keepkey writes: the ledger's entries and hash, then the state, each on its lines")
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return pinset.Head{}, nil, errors.New("something follows the state")
+	if !json.Valid(state) || string(state) == "null" {
+		return pinset.Head{}, nil, errors.New("the state in it is not a JSON value")
 	}
-	if string(state) == "null" || entries == nil || hash == nil {
-		return pinset.Head{}, nil, errors.New("a part of it is null")
+	head.Hash = string(hash)
+	if head.Entries, err = strconv.Atoi(string(entries)); err != nil || head.Entries < 0 || strconv.Itoa(head.Entries) != string(entries) {
+		return pinset.Head{}, nil, fmt.Errorf("%.50q is not a number of entries", entries)
 	}
-	head := pinset.Head{Entries: *entries, Hash: *hash}
 	if b, err := hex.DecodeString(head.Hash); err != nil || len(b) != sha256.Size || hex.EncodeToString(b) != head.Hash {
-		return pinset.Head{}, nil, fmt.Errorf("%.80q is not a SHA-256 hash", head.Hash)
+		return pinset.Head{}, nil, fmt.Errorf("%.80q is not a SHA-256 hash", hash)
 	}
-	if none := (pinset.Ledger{}).Head(); head.Entries < 0 || head.Entries == 0 && head != none {
-		return pinset.Head{}, nil, fmt.Errorf("a ledger with %d entries does not have this hash", head.Entries)
+	if head.Entries == 0 && head != (pinset.Ledger{}).Head() {
+		return pinset.Head{}, nil, errors.New("a ledger without entries does not have this hash")
 	}
 	return head, state, nil
-}
-
-// readObject reads a JSON object that has each of these members once, and no other.
-func readObject(d *json.Decoder, members map[string]func() error) error {
-	if t, err := d.Token(); err != nil || t != json.Delim('{') {
-		return errors.Join(errors.New("not an object"), err)
-	}
-	for d.More() {
-		t, err := d.Token()
-		if err != nil {
-			return err
-		}
-		name, _ := t.(string)
-		read := members[name]
-		if read == nil {
-			return fmt.Errorf("%.50q is unknown or comes twice", name)
-		}
-		delete(members, name)
-		if err := read(); err != nil {
-			return err
-		}
-	}
-	if _, err := d.Token(); err != nil {
-		return err
-	}
-	for name := range members {
-		return fmt.Errorf("%q is missing", name)
-	}
-	return nil
 }

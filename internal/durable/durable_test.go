@@ -6,9 +6,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+
+	"keepkey/internal/fault"
 )
 
 func read(t *testing.T, path string) string {
@@ -203,14 +207,17 @@ func TestSecondLockNamesTheHolder(t *testing.T) {
 	if !errors.As(err, &held) || held.PID != os.Getpid() {
 		t.Errorf("the second Acquire says %v, want a LockedError with PID %d", err, os.Getpid())
 	}
-	if err := l.Release(); err != nil {
+	if err := l.Release(true); err != nil {
 		t.Fatal(err)
 	}
 	again, err := Acquire(path)
 	if err != nil {
 		t.Fatalf("after Release: %v", err)
 	}
-	again.Release()
+	if got := read(t, path); got != strconv.Itoa(os.Getpid())+"\n" {
+		t.Errorf("the file says %q while it is held", got)
+	}
+	again.Release(true)
 }
 
 func TestLockOnARemovedFileIsNotEnough(t *testing.T) {
@@ -220,7 +227,7 @@ func TestLockOnARemovedFileIsNotEnough(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer first.Release()
+	defer first.Release(true)
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
@@ -229,11 +236,237 @@ func TestLockOnARemovedFileIsNotEnough(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer second.Release()
+	defer second.Release(true)
 	var held *LockedError
 	if _, err := Acquire(path); !errors.As(err, &held) {
 		t.Errorf("a third Acquire says %v, want a LockedError", err)
 	}
+}
+
+func TestLockTellsHowTheHolderBeforeEnded(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "lock")
+	for _, step := range []struct {
+		name   string
+		before func() error // what happens to the file, when nobody holds it
+		clean  bool         // what Clean says then
+		end    bool         // what Release says afterwards
+	}{
+		{"a new file", nil, false, true},
+		{"after a good end", nil, true, false},
+		{"after a bad end", nil, false, true},
+		{"after a good end again", nil, true, true},
+		{"a removed file", func() error { return os.Remove(path) }, false, true},
+		{"an empty file", func() error { return os.Truncate(path, 0) }, false, true},
+		{"half a word", func() error { return os.Truncate(path, 4) }, false, true},
+		{"something else", func() error { return os.WriteFile(path, []byte("released\n1\n"), 0o600) }, false, true},
+		{"after all of that", nil, true, true},
+	} {
+		if step.before != nil {
+			if err := step.before(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l, err := Acquire(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l.Clean() != step.clean {
+			t.Errorf("%s: clean is %v", step.name, l.Clean())
+		}
+		if err := errors.Join(l.Release(step.end), l.Release(!step.end)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// What a holder says of itself must not get into the lock of another.
+func TestReleaseOfARemovedFileSaysNothing(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "lock")
+	first, err := Acquire(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	second, err := Acquire(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := read(t, path)
+	if err := first.Release(true); err != nil {
+		t.Fatal(err)
+	}
+	if after := read(t, path); after != before {
+		t.Errorf("the lock of the second says %q, and said %q", after, before)
+	}
+	second.Release(false)
+}
+
+// A power cut must not find "released" beside what the next holder has begun.
+func TestHolderIsOnTheDiskBeforeItsWork(t *testing.T) {
+	// Not parallel: there is one fault handler.
+	dir := t.TempDir()
+	path := filepath.Join(dir, "lock")
+	var l *Lock
+	seen := points(dir, func() (err error) {
+		l, err = Acquire(path)
+		return err
+	})
+	if want := []string{"lock /lock", "open /lock", "write /lock", "fsync /lock"}; !slices.Equal(seen, want) {
+		t.Errorf("%q, want %q", seen, want)
+	}
+	broken := errors.New("the disk is broken")
+	fault.Handle(func(p fault.Point, effect func() error) error {
+		if p.Where == path {
+			return broken
+		}
+		return effect()
+	})
+	defer fault.Handle(nil)
+	if err := l.Release(true); err != nil {
+		t.Errorf("a lock without its last word: %v", err)
+	}
+	fault.Handle(func(p fault.Point, effect func() error) error {
+		if p.Where == path && p.Op == "fsync" {
+			return broken
+		}
+		return effect()
+	})
+	if _, err := Acquire(path); !errors.Is(err, broken) {
+		t.Errorf("acquired although it is not on the disk: %v", err)
+	}
+	fault.Handle(nil)
+	if l, err := Acquire(path); err != nil || l.Clean() {
+		t.Errorf("then: %v", err)
+	} else {
+		l.Release(true)
+	}
+}
+
+// points records the effects of a function below a directory, in order.
+func points(dir string, f func() error) (seen []string) {
+	fault.Handle(func(p fault.Point, effect func() error) error {
+		if strings.HasPrefix(p.Where, dir) {
+			where := strings.TrimPrefix(p.Where, dir)
+			if i := strings.Index(where, TempPrefix); i >= 0 {
+				where = where[:i] + "TEMP"
+			}
+			seen = append(seen, p.Op+" "+where)
+		}
+		return effect()
+	})
+	defer fault.Handle(nil)
+	if err := f(); err != nil {
+		seen = append(seen, err.Error())
+	}
+	return seen
+}
+
+// The order of the system calls is what a power cut's outcome hangs on.
+func TestSystemCallsAreInOrder(t *testing.T) {
+	// Not parallel: there is one fault handler.
+	for _, tt := range []struct {
+		name string
+		do   func(dir string) error
+		want []string
+	}{
+		{"Create", func(dir string) error { return Create(dir+"/a", []byte("x"), Access{Mode: 0o600}) },
+			[]string{"open /TEMP", "chmod /TEMP", "write /TEMP", "fsync /TEMP", "link /a", "remove /TEMP", "fsync "}},
+		{"Replace", func(dir string) error { return Replace(dir+"/file", []byte("x"), Access{Mode: 0o600}) },
+			[]string{"open /TEMP", "chmod /TEMP", "write /TEMP", "fsync /TEMP", "rename /file", "fsync "}},
+		{"Append", func(dir string) error { return Append(dir+"/file", 3, []byte("x"), Access{Mode: 0o600}) },
+			[]string{"open /file", "truncate /file", "write /file", "fsync /file"}},
+		{"Append to a new file", func(dir string) error { return Append(dir+"/a", 0, []byte("x"), Access{Mode: 0o600}) },
+			[]string{"open /a", "write /a", "fsync /a", "fsync "}},
+		{"Rewrite", func(dir string) error { return Rewrite(dir+"/file", 3, []byte("x")) },
+			[]string{"open /file", "write /file", "fsync /file"}},
+		{"Rewrite of all", func(dir string) error { return Rewrite(dir+"/file", 0, []byte("x")) },
+			[]string{"open /file", "write /file", "fsync /file", "fsync "}},
+		{"Link", func(dir string) error { return Link(dir+"/file", dir+"/a") },
+			[]string{"link /a", "fsync "}},
+		{"Symlink", func(dir string) error { return Symlink(dir+"/a", "file") },
+			[]string{"symlink /TEMP", "rename /a", "fsync "}},
+		{"Mkdir", func(dir string) error { return Mkdir(dir+"/a", Access{Mode: 0o700}) },
+			[]string{"mkdir /a", "chmod /a", "fsync "}},
+		{"CreateDir", func(dir string) error {
+			return CreateDir(dir+"/a", Access{Mode: 0o700}, []File{{Name: "f", Access: Access{Mode: 0o600}}})
+		}, []string{"mkdir /TEMP", "open /TEMP", "chmod /TEMP", "write /TEMP", "fsync /TEMP", "chmod /TEMP", "fsync /TEMP", "rename /a", "fsync "}},
+		{"RemoveDir", func(dir string) error { return RemoveDir(dir + "/dir") },
+			[]string{"rename /TEMP", "fsync ", "remove all /TEMP", "fsync "}},
+		{"RemoveTemp of nothing", RemoveTemp, nil},
+		{"RemoveTemp", func(dir string) error {
+			return errors.Join(os.WriteFile(dir+"/"+TempPrefix+"x", nil, 0o600), RemoveTemp(dir))
+		}, []string{"remove all /TEMP", "fsync "}},
+	} {
+		dir := t.TempDir()
+		if err := errors.Join(os.WriteFile(dir+"/file", []byte("content"), 0o600), os.Mkdir(dir+"/dir", 0o700)); err != nil {
+			t.Fatal(err)
+		}
+		if seen := points(dir, func() error { return tt.do(dir) }); !slices.Equal(seen, tt.want) {
+			t.Errorf("%s:\n%q, want\n%q", tt.name, seen, tt.want)
+		}
+	}
+}
+
+func TestRewriteChangesNothingElse(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "ledger")
+	if err := Rewrite(path, 0, []byte("one\n")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("without a file: %v", err)
+	}
+	onlyNames(t, dir)
+	if err := os.WriteFile(path, []byte("one\ntwo\nthr"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := Rewrite(path, 4, []byte("two\n")); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, path); got != "one\ntwo\nthr" {
+		t.Errorf("the file holds %q", got)
+	}
+}
+
+func TestLinkNeverOverwrites(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, name := range []string{"a", "b"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a, b, c := filepath.Join(dir, "a"), filepath.Join(dir, "b"), filepath.Join(dir, "c")
+	if err := Link(a, b); !errors.Is(err, fs.ErrExist) || read(t, b) != "b" {
+		t.Errorf("over another file: %v", err)
+	}
+	if err := Link(a, c); err != nil || read(t, c) != "a" {
+		t.Error(err)
+	}
+	if err := Link(filepath.Join(dir, "none"), filepath.Join(dir, "d")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("of no file: %v", err)
+	}
+	onlyNames(t, dir, "a", "b", "c")
+}
+
+func TestRemoveDirTakesAllOfOneDirectory(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, name := range []string{"1", "2"} {
+		if err := CreateDir(filepath.Join(dir, name), Access{Mode: 0o700}, []File{{Name: "cert", Access: Access{Mode: 0o600}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := RemoveDir(filepath.Join(dir, "1")); err != nil {
+		t.Fatal(err)
+	}
+	if err := RemoveDir(filepath.Join(dir, "1")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the second time: %v", err)
+	}
+	onlyNames(t, dir, "2")
+	onlyNames(t, filepath.Join(dir, "2"), "cert")
 }
 
 // The test binary becomes the process that is killed while it holds the lock.
@@ -283,7 +516,10 @@ func TestKilledProcessLeavesNoStaleLock(t *testing.T) {
 	if err != nil {
 		t.Fatalf("after the child was killed: %v", err)
 	}
-	l.Release()
+	if l.Clean() {
+		t.Error("the child was killed, and is taken for one that ended in good order")
+	}
+	l.Release(true)
 }
 
 func TestWhatACrashLeftIsGoneWithTheNextAttempt(t *testing.T) {
