@@ -58,7 +58,7 @@ func sameBesidesClock(old, next plan.State) bool {
 	const worth = time.Hour
 	if old.Clock != nil && next.Clock != nil {
 		was, is := old.Clock.CA.Sub(old.Clock.Ours), next.Clock.CA.Sub(next.Clock.Ours)
-		if (was-is).Abs() < worth {
+		if (was - is).Abs() < worth {
 			next.Clock = old.Clock
 		}
 	}

@@ -10,8 +10,8 @@ import (
 
 func versionCommand(g *globals) *cli.Command {
 	return &cli.Command{
-		Name:  "version",
-		Usage: "print the version",
+		Name:   "version",
+		Usage:  "print the version",
 		Action: func(*cli.Context) error { return g.printVersion() },
 	}
 }

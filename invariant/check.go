@@ -423,4 +423,6 @@ func (c *checker) hooksAreToldTheSame() {
 func (c *checker) undisturbed() bool { return c.out.Run != nil && c.out.Run.Undisturbed }
 
 // tell writes the gate's verdict.
-func tell(v pinset.Verdict) string { return fmt.Sprintf("open: %v, in the way: %+v", v.Open, v.Obstacles) }
+func tell(v pinset.Verdict) string {
+	return fmt.Sprintf("open: %v, in the way: %+v", v.Open, v.Obstacles)
+}
