@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -25,10 +26,13 @@ type lineage struct {
 	disk    plan.Disk
 }
 
+// newHost stands for this host's ID before the state directory is made.
+const newHost = "new"
+
 // input is what a plan is computed from.
 func (l *lineage) input() plan.Input {
 	return plan.Input{
-		Goal: l.goal, State: l.state, Ledger: l.records.Ledger, Disk: l.disk, CA: l.caKnown(), Host: l.Store.Host(), Now: l.Now(),
+		Goal: l.goal, State: l.state, Ledger: l.records.Ledger, Disk: l.disk, CA: l.caKnown(), Host: cmp.Or(l.Store.Host(), newHost), Now: l.Now(),
 		Force: l.options.Force, NewLineage: l.options.NewLineage, Tried: l.tried,
 	}
 }

@@ -2,6 +2,7 @@ package status
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"keepkey/plan"
@@ -79,5 +80,5 @@ func (o Outcome) NextText() string {
 	if o.Next == nil {
 		return ""
 	}
-	return fmt.Sprintf("%s at %s", o.Next.Kind, Time(o.Next.At))
+	return fmt.Sprintf("%s at %s", strings.ReplaceAll(string(o.Next.Kind), "-", " "), Time(o.Next.At))
 }
