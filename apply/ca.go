@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"keepkey/acme"
@@ -18,8 +19,8 @@ import (
 // ca is a CA as one account knows it. All lineages share it, so that one that is down
 // costs one time limit and not one for each of them.
 type ca struct {
-	connecting sync.Mutex // held while connecting; guards the next three
-	client     *acme.Client
+	client     atomic.Pointer[acme.Client] // nil: not connected yet
+	connecting sync.Mutex                  // held while connecting; guards the next two
 	err        error
 	failed     time.Time
 
@@ -63,32 +64,34 @@ func kidOf(cfg config.ACME) string {
 // client connects to a CA when it is first needed.
 func (r *Runner) client(ctx context.Context, cfg config.ACME) (*acme.Client, error) {
 	c := r.ca(cfg)
+	if client := c.client.Load(); client != nil {
+		return client, nil
+	}
 	c.connecting.Lock()
 	defer c.connecting.Unlock()
-	if c.client != nil {
-		return c.client, nil
+	if client := c.client.Load(); client != nil {
+		return client, nil
 	}
 	if now := r.Now(); c.err != nil && !now.Before(c.failed) && now.Before(c.failed.Add(reconnectAfter)) {
 		return nil, c.err
 	}
-	c.client, c.err = r.connect(ctx, cfg)
-	c.failed = r.Now()
-	if ctx.Err() != nil && c.err != nil {
-		err := c.err
-		c.err = nil // that was not the CA's doing
+	client, err := r.connect(ctx, cfg)
+	if err != nil {
+		if ctx.Err() == nil { // else it was not the CA's doing
+			c.err, c.failed = err, r.Now()
+		}
 		return nil, err
 	}
-	return c.client, c.err
+	c.client.Store(client)
+	return client, nil
 }
 
 // skew says how far a CA's clock is ahead, as far as it told so far.
-func (c *ca) skew() (time.Duration, bool) {
-	c.connecting.Lock()
-	defer c.connecting.Unlock()
-	if c.client == nil {
-		return 0, false
+func (c *ca) skew() (skew time.Duration, known bool) {
+	if client := c.client.Load(); client != nil {
+		return client.Skew()
 	}
-	return c.client.Skew()
+	return 0, false
 }
 
 // skew asks the CA for its clock. One that can't be asked is no obstacle.
@@ -99,9 +102,6 @@ func (l *lineage) skew(ctx context.Context) (skew time.Duration, known bool) {
 	}
 	return client.Skew()
 }
-
-// knownSkew is what the CA said of its clock so far.
-func (l *lineage) knownSkew() (time.Duration, bool) { return l.ca(l.cert.ACME).skew() }
 
 func (r *Runner) connect(ctx context.Context, ca config.ACME) (*acme.Client, error) {
 	cfg := acme.Config{
@@ -199,10 +199,8 @@ func (r *Runner) Close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, c := range r.cas {
-		c.connecting.Lock()
-		if c.client != nil {
-			c.client.Close()
+		if client := c.client.Load(); client != nil {
+			client.Close()
 		}
-		c.connecting.Unlock()
 	}
 }

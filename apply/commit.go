@@ -20,6 +20,9 @@ var errCommit = errors.New("the next run goes on from what it finds")
 // where the records change.
 func (l *lineage) commit(ctx context.Context, a plan.Action, r plan.Result) error {
 	r.At = l.Now()
+	if skew, known := l.ca(l.cert.ACME).skew(); known {
+		r.CA = r.At.Add(skew)
+	}
 	next, entry, err := plan.After(l.state, a, r)
 	if err != nil {
 		return err
@@ -29,12 +32,6 @@ func (l *lineage) commit(ctx context.Context, a plan.Action, r plan.Result) erro
 			return l.disk.LedgerProblem
 		}
 		if err := l.believableClock(ctx, entry); err != nil {
-			return err
-		}
-	}
-	if skew, known := l.knownSkew(); known {
-		r.CA = r.At.Add(skew)
-		if next, entry, err = plan.After(l.state, a, r); err != nil {
 			return err
 		}
 	}

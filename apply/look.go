@@ -58,7 +58,7 @@ func (r *run) look(ctx context.Context) (*lineage, error) {
 	l.disk.Newer = l.newer(ctx)
 	l.checkKeys()
 	l.checkStored()
-	if c := l.state.Certificate; c != nil && c.Version > 1 {
+	if c := l.state.Certificate; c != nil && c.Version > plan.KeepVersions {
 		if l.disk.Versions, err = store.Live.Versions(); err != nil {
 			return nil, err
 		}

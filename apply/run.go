@@ -157,7 +157,11 @@ func (l *lineage) step(ctx context.Context, a plan.Action, rep *Report) *plan.Fi
 	log.Debug("begin", "reason", a.Why.Code)
 	err := l.do(ctx, a)
 	if err == nil {
-		log.Info("done", "reason", a.Why.Code)
+		level := slog.LevelInfo
+		if a.Kind.Upkeep() {
+			level = slog.LevelDebug // nobody wants mail about that twice a day
+		}
+		log.Log(ctx, level, "done", "reason", a.Why.Code)
 		rep.Done = append(rep.Done, a)
 		if a.Kind == plan.Obtain || a.Kind == plan.SwitchKey || a.Kind == plan.AskWindow {
 			l.tried[a.ID()] = true // once a run, whatever the CA makes of it
@@ -214,6 +218,7 @@ func (l *lineage) generateKey(ctx context.Context, a plan.Action) error {
 	if err != nil {
 		return err
 	}
+	l.checks.keys[pin] = nil // it was read back
 	return l.commit(ctx, a, plan.Result{Pin: pin})
 }
 

@@ -39,6 +39,9 @@ const (
 	ForgetHost        Kind = "forget-host"
 )
 
+// Upkeep reports whether actions of the kind are not worth telling anybody of.
+func (k Kind) Upkeep() bool { return k == AskWindow || k == Prune }
+
 // Action is one step: towards what the configuration asks for, or one that a
 // person asked for.
 type Action struct {

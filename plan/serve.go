@@ -30,14 +30,14 @@ func servings(in Input) []Action {
 	return actions
 }
 
-// keepVersions is how many stored certificate versions are kept in any case.
-const keepVersions = 5
+// KeepVersions is how many stored certificate versions are kept in any case.
+const KeepVersions = 5
 
 // prunings returns the stored versions that nobody needs any more: not among the
 // newest, not installed on any host, and expired. One that has not expired is kept,
 // since its key may yet be compromised, and to revoke it takes the certificate.
 func prunings(in Input) []Action {
-	if in.State.Certificate == nil || len(in.Disk.Versions) <= keepVersions {
+	if in.State.Certificate == nil || len(in.Disk.Versions) <= KeepVersions {
 		return nil
 	}
 	needed := []int{in.Disk.Live, in.State.Certificate.Version}
@@ -51,7 +51,7 @@ func prunings(in Input) []Action {
 	}
 	versions := slices.Sorted(slices.Values(in.Disk.Versions))
 	var actions []Action
-	for _, n := range versions[:len(versions)-keepVersions] {
+	for _, n := range versions[:len(versions)-KeepVersions] {
 		if !slices.Contains(needed, n) {
 			actions = append(actions, Action{Kind: Prune, Version: n, Host: in.Host, Why: Why{Code: WhyOldCertificate}})
 		}

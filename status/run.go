@@ -27,9 +27,7 @@ func OutcomeOf(name string, done []plan.Action, problems, notes []plan.Finding, 
 	did := make(map[plan.Kind]bool)
 	for _, a := range done {
 		did[a.Kind] = true
-		if a.Kind != plan.AskWindow && a.Kind != plan.Prune {
-			o.Worked = true // looking after oneself is no work
-		}
+		o.Worked = o.Worked || !a.Kind.Upkeep()
 	}
 	c := state.Certificate
 	if c != nil {
