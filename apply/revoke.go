@@ -20,9 +20,6 @@ func (l *lineage) revoke(ctx context.Context, a plan.Action) error {
 	limited, cancel := context.WithTimeoutCause(ctx, revokeTime, fmt.Errorf("the CA did not answer within %s", revokeTime))
 	defer cancel()
 	if err := l.revokeNow(limited, a); err != nil {
-		if ctx.Err() == nil {
-			l.heard(err)
-		}
 		return err
 	}
 	return l.commit(ctx, a, plan.Result{})
