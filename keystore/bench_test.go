@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -89,11 +90,41 @@ func BenchmarkVerify(b *testing.B) {
 		files = append(files, filepath.Join(l.Live.versionDir(v.N), name))
 	}
 	b.Run("by the digest", func(b *testing.B) { beside(b, func() error { return l.Live.Verify(v) }, files...) })
-	b.Run("two files only", func(b *testing.B) { beside(b, func() error { return l.Live.Verify(v) }, files[2:4]...) })
 	b.Run("from the files alone", func(b *testing.B) {
 		beside(b, func() error {
 			_, err := l.Live.Inspect(v.N, want)
 			return err
 		}, files...)
 	})
+}
+
+// BenchmarkNothingDue is all that a run asks of this package for one lineage: an active
+// key and a backup key, a certificate, four entries in the ledger.
+func BenchmarkNothingDue(b *testing.B) {
+	l := benchLineage(b)
+	begun(b, l, 4)
+	v, want := addVersion(b, l)
+	backup, err := l.Keys.Create(pinset.EC256)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := l.Live.Switch(v.N); err != nil {
+		b.Fatal(err)
+	}
+	files := []string{l.Records.statePath(), l.Records.ledgerPath(), l.Keys.path(want.Pin), l.Keys.path(backup)}
+	for _, name := range versionFiles {
+		files = append(files, filepath.Join(l.Live.versionDir(v.N), name))
+	}
+	store := l.Records.store
+	beside(b, func() error {
+		l, err := store.Lineage("api.example.com")
+		if err != nil {
+			return err
+		}
+		_, err = l.Records.Load()
+		if n, currentErr := l.Live.Current(); n != v.N {
+			return errors.Join(currentErr, errors.New("another version is live"))
+		}
+		return errors.Join(err, l.Keys.Check(want.Pin), l.Keys.Check(backup), l.Live.Verify(v))
+	}, files...)
 }

@@ -15,9 +15,9 @@ import (
 // one, and short enough to read aloud.
 const hostBytes = 8
 
-// Host returns the id of this host, 16 hexadecimal digits. It is made with the state
-// directory, and tells what was done on this host from what was done on another. A
-// store that was opened for reading only returns "" where there is none yet.
+// Host returns the id of this host: 16 hexadecimal digits, made with the state
+// directory. It distinguishes what was done on this host from what was done on others. In
+// a store opened for reading it is "" when no id was made yet.
 func (s *Store) Host() string { return s.host }
 
 // loadHost reads the host's id, if there is one.

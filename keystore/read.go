@@ -61,8 +61,8 @@ func again(f func() (int, error)) (int, error) {
 	}
 }
 
-// sizeOf returns the size of a file, 0 if there is none and -1 if it is none or can't
-// be looked at.
+// sizeOf returns the size of a regular file, 0 if nothing has this name, and -1 if
+// something else has it or its size cannot be read.
 func sizeOf(path string) int64 {
 	info, err := os.Lstat(path)
 	switch {

@@ -17,30 +17,29 @@ import (
 
 // Records are the state and the ledger of a lineage.
 //
-// They are two files, since the ledger grows by a line at a time and the state is
-// replaced as a whole, and they have one commit point. The state's file also holds the
-// ledger's head, the number of its entries and the hash of the last:
+// They are two files, because the ledger grows line by line and the state is replaced as
+// a whole, but they have one commit point: the file of the state. It also holds the
+// ledger's head, that is the number of entries and the hash of the last one:
 //
 //	{"ledger": {"entries": 2, "hash": "..."}, "state": {...}}
 //
-// so whoever reads both can tell what belongs together. A change with an entry goes
+// A change with an entry
 //
-//  1. ledger.jsonl: append the entry's line behind the lines that count;
-//  2. state.json:   replace the head and the state, in one step.
+//  1. appends the entry's line to ledger.jsonl, after the lines that count;
+//  2. replaces state.json, and with it the head and the state in one step.
 //
-// A crash leaves one of:
+// A crash leaves one of these:
 //
-//   - before 1, or within it: the beginning of a line behind those that count. It does
-//     not count, and the next append is written over it.
-//   - between 1 and 2: one whole entry beyond the head. It counts (whatever it says may
-//     be so: an intent is on the disk before anything leaves this host, and the
-//     confirmation of what happened was true), while the state is the old one. The next
-//     swap lets the head follow first: two entries beyond it would be damage.
-//   - after 2: all of it.
+//   - During 1: the beginning of a line after those that count. It does not count, and
+//     the next append overwrites it.
+//   - Between 1 and 2: one whole entry beyond the head, and the old state. The entry
+//     counts: an intent precedes anything that leaves this host, and a confirmation
+//     follows what it confirms, so neither can be wrong. Before another entry is
+//     appended, the head must follow: two entries beyond it would be damage.
+//   - After 2: everything.
 //
-// Everything else, a line that was changed, is missing or comes from nowhere, is damage,
-// and a [pinset.LedgerError]. Nothing is appended to a damaged ledger; see
-// [Records.Restart].
+// Anything else (a line that was changed, lost or added) is damage, reported as a
+// [pinset.LedgerError]. Nothing is appended to a damaged ledger; see [Records.Restart].
 type Records struct{ *place }
 
 // Revision identifies one content of a lineage's records. The zero value stands
@@ -54,8 +53,8 @@ type Snapshot struct {
 	State []byte
 	// Ledger is empty when LedgerProblem is set.
 	Ledger pinset.Ledger
-	// LedgerProblem says where the ledger is damaged (then there is a
-	// [*pinset.LedgerError] in it) or why it cannot be read, and names its path. A
+	// LedgerProblem says where the ledger is damaged (it wraps a
+	// [*pinset.LedgerError] then) or why it cannot be read, and names its path. A
 	// ledger without a state is a problem, too.
 	LedgerProblem error
 	Revision      Revision
@@ -65,14 +64,14 @@ type Snapshot struct {
 	ledger int64       // size of the ledger's file
 }
 
-// ErrConflict says that the records were changed by somebody else since they were read.
+// ErrConflict says that somebody else changed the records since they were read.
 var ErrConflict = errors.New("the state or the ledger changed since they were read")
 
-// loads bounds how often a reader begins again because a writer was at work.
+// loads limits how often a reader starts again because a writer was at work.
 const loads = 10
 
-// Load reads the records. The error is that the state cannot be read; a state file
-// that is missing is none (see [Snapshot]), and a damaged ledger is in the snapshot.
+// Load reads the records. It fails only when the state cannot be read: a missing state
+// file and a damaged ledger are reported in the [Snapshot].
 func (r *Records) Load() (Snapshot, error) {
 	var s Snapshot
 	for range loads {
@@ -86,13 +85,19 @@ func (r *Records) Load() (Snapshot, error) {
 		if s.LedgerProblem == nil {
 			return s, nil
 		}
-		// A writer may have changed both files after we read one of them.
-		now, err := r.revision()
-		if err != nil || now == s.Revision {
+		if same, err := r.unchanged(s); err != nil || same {
 			return s, err
 		}
 	}
 	return s, nil
+}
+
+// unchanged reports whether the records still are what was read. If they are not, a
+// writer may have changed both files after we read the first, and a ledger that does not
+// fit the state may only be a newer one.
+func (r *Records) unchanged(s Snapshot) (bool, error) {
+	data, err := r.readState()
+	return revisionOf(data, sizeOf(r.ledgerPath())) == s.Revision, err
 }
 
 func (r *Records) load(data []byte) (Snapshot, error) {
@@ -128,24 +133,23 @@ func (r *Records) load(data []byte) (Snapshot, error) {
 	return s, nil
 }
 
-// Swap replaces the state and, unless entry is nil, adds an entry to the ledger with
-// it, if the records still are what old says; otherwise the error is [ErrConflict]. It
-// returns what the records hold then. The entry's number and hash are filled in, and a
-// time that would be before the last entry's is set to that (see
-// [pinset.Ledger.Append]); what makes no sense after the entries before is refused.
+// Swap replaces the state and, unless entry is nil, adds an entry to the ledger in the
+// same step. It returns what [Records.Load] would return next. If the records are no
+// longer what old says, the error is [ErrConflict].
 //
-// The state has to be JSON. A state or ledger that would be larger than what
-// [Records.Load] reads is refused. While the ledger has a problem, an entry is refused
-// with that problem, and the state alone is swapped. A lineage is begun by a state
-// alone.
+// The entry's number, hash and order in time are filled in, and an entry that makes no
+// sense after those before it is refused (see [pinset.Ledger.Append]). The state has to be
+// JSON. A state or ledger larger than what [Records.Load] accepts is refused. While the
+// ledger has a problem, an entry is refused with that problem; the state alone can still
+// be swapped, unless it is missing. A lineage begins with a state alone.
 //
-// All that is refused is refused before anything is written. When writing fails, either
+// Whatever is refused is refused before anything is written. When writing fails, either
 // content may be on disk: load again before going on.
 //
-//	stat(ledger.jsonl) read(state.json)            is it what was read?
-//	durable.Rewrite(ledger.jsonl)                  if an entry is ahead of the head
-//	durable.Replace(state.json, new head, old)     if so, and there is a further one
-//	durable.Append(ledger.jsonl)                   with an entry
+//	read(state.json) lstat(ledger.jsonl)           still what was read?
+//	durable.Rewrite(ledger.jsonl, last line)       if an entry is beyond the head
+//	durable.Replace(state.json, its head, old)     if so, and another one follows
+//	durable.Append(ledger.jsonl, entry)            with an entry
 //	durable.Replace(state.json, new head, new)
 func (r *Records) Swap(old Snapshot, state []byte, entry *pinset.Entry) (Snapshot, error) {
 	switch {
@@ -156,7 +160,7 @@ func (r *Records) Swap(old Snapshot, state []byte, entry *pinset.Entry) (Snapsho
 	}
 	next := Snapshot{Ledger: old.Ledger, LedgerProblem: old.LedgerProblem, head: old.head, ledger: old.ledger}
 	if old.LedgerProblem == nil {
-		next.head = old.Ledger.Head() // it follows an entry that is ahead
+		next.head = old.Ledger.Head() // which may be one entry ahead of the state's
 	}
 	var line, follow []byte
 	var err error
@@ -166,10 +170,7 @@ func (r *Records) Swap(old Snapshot, state []byte, entry *pinset.Entry) (Snapsho
 				return Snapshot{}, err
 			}
 		}
-		if next.Ledger, line, err = old.Ledger.Append(*entry); err != nil {
-			return Snapshot{}, fmt.Errorf("ledger of %s: %w", r.name, err)
-		}
-		if err := r.checkLedgerSize(next.Ledger.Size()); err != nil {
+		if next.Ledger, line, err = r.append(old.Ledger, *entry); err != nil {
 			return Snapshot{}, err
 		}
 		next.head, next.ledger = next.Ledger.Head(), int64(next.Ledger.Size())
@@ -183,7 +184,8 @@ func (r *Records) Swap(old Snapshot, state []byte, entry *pinset.Entry) (Snapsho
 		return Snapshot{}, err
 	}
 	if len(old.ahead) > 0 {
-		// What a crash left is perhaps not on the disk; the head must never be first.
+		// A crash may have left it in memory only, and the head must not get to the disk
+		// before it.
 		before := int64(old.Ledger.Size() - len(old.ahead))
 		if err := r.store.wrote(durable.Rewrite(r.ledgerPath(), before, old.ahead)); err != nil {
 			return Snapshot{}, fmt.Errorf("ledger of %s: %w", r.name, err)
@@ -203,16 +205,15 @@ func (r *Records) Swap(old Snapshot, state []byte, entry *pinset.Entry) (Snapsho
 	return r.commit(next, data)
 }
 
-// Restart puts a new ledger in the place of a damaged one, together with a state, if
-// the records still are what old says; otherwise the error is [ErrConflict]. The
-// damaged ledger is kept beside the new one, under a name with the time. A ledger that
-// is whole is not replaced: it says more than a new one could. For the rest it is like
+// Restart begins a new ledger with these entries in place of a damaged one, which is kept
+// beside it under a name with the time at, and replaces the state. A ledger that is whole
+// is not replaced: it says more than a new one could. Errors and limits are those of
 // [Records.Swap].
 //
-// The two files cannot change at once here: a crash in between leaves a ledger that
-// does not fit the state, which is a damaged one, and is restarted again.
+// A crash between the two files leaves a new ledger that does not fit the old state. That
+// is damage like any other: restart it again.
 //
-//	stat(ledger.jsonl) read(state.json)            is it what was read?
+//	read(state.json) lstat(ledger.jsonl)           still what was read?
 //	durable.Link(ledger.jsonl, ledger.jsonl.damaged-<at>)
 //	durable.Replace(ledger.jsonl)
 //	durable.Replace(state.json)
@@ -228,14 +229,11 @@ func (r *Records) Restart(old Snapshot, state []byte, entries []pinset.Entry, at
 	var next Snapshot
 	var lines []byte
 	for _, e := range entries {
-		ledger, line, err := next.Ledger.Append(e)
+		ledger, line, err := r.append(next.Ledger, e)
 		if err != nil {
-			return Snapshot{}, fmt.Errorf("ledger of %s: %w", r.name, err)
+			return Snapshot{}, err
 		}
 		next.Ledger, lines = ledger, append(lines, line...)
-	}
-	if err := r.checkLedgerSize(len(lines)); err != nil {
-		return Snapshot{}, err
 	}
 	next.head, next.ledger = next.Ledger.Head(), int64(len(lines))
 	data, state, err := r.envelope(next.head, state)
@@ -248,8 +246,8 @@ func (r *Records) Restart(old Snapshot, state []byte, entries []pinset.Entry, at
 	}
 	kept := r.ledgerPath() + ".damaged-" + at.UTC().Format("20060102T150405Z")
 	err = durable.Link(r.ledgerPath(), kept)
-	// It is there already when a restart a moment ago did not get further, and there is
-	// nothing to keep when the ledger was lost.
+	// It exists when a restart a moment ago got no further, and there is nothing to keep
+	// when the ledger is missing.
 	if err != nil && !errors.Is(err, fs.ErrExist) && !errors.Is(err, fs.ErrNotExist) {
 		return Snapshot{}, fmt.Errorf("keeping the damaged ledger of %s: %w", r.name, err)
 	}
@@ -259,19 +257,20 @@ func (r *Records) Restart(old Snapshot, state []byte, entries []pinset.Entry, at
 	return r.commit(next, data)
 }
 
-// begin proves that nobody changed the records since they were read.
+// begin proves that nobody changed the records since they were read, and prepares for
+// writing them.
 func (r *Records) begin(old Snapshot) error {
-	now, err := r.revision()
+	same, err := r.unchanged(old)
 	if err != nil {
 		return err
 	}
-	if now != old.Revision {
+	if !same {
 		return fmt.Errorf("%s: %w", r.name, ErrConflict)
 	}
 	return r.ensure("", durable.Access{})
 }
 
-// commit writes the state's file, and with it decides that next is what the records hold.
+// commit replaces the state's file. From then on next is what the records hold.
 func (r *Records) commit(next Snapshot, data []byte) (Snapshot, error) {
 	if err := r.replaceState(data); err != nil {
 		return Snapshot{}, err
@@ -287,25 +286,37 @@ func (r *Records) replaceState(data []byte) error {
 	return nil
 }
 
-func (r *Records) checkLedgerSize(n int) error {
-	if n > maxLedger {
-		return fmt.Errorf("the ledger of %s would be %d bytes long, more than the %d that can be read again; nothing was written", r.name, n, maxLedger)
+// append returns the ledger with one more entry, and its line, after proving that both
+// can be read back.
+func (r *Records) append(l pinset.Ledger, e pinset.Entry) (pinset.Ledger, []byte, error) {
+	next, line, err := l.Append(e)
+	if err == nil && next.Size() > maxLedger {
+		err = fmt.Errorf("it would be %d bytes long, more than the %d that can be read back", next.Size(), maxLedger)
 	}
-	return nil
+	if err == nil {
+		var back pinset.Entry
+		if err = json.Unmarshal(line, &back); err == nil && back.Channel != e.Channel {
+			err = fmt.Errorf("channel %.50q would be read back as %.50q", e.Channel, back.Channel)
+		}
+	}
+	if err != nil {
+		return pinset.Ledger{}, nil, fmt.Errorf("ledger of %s: %w; nothing was written", r.name, err)
+	}
+	return next, line, nil
 }
 
-// envelope writes what the state's file is to hold, and reads it again: the second
-// result is the state as [Records.Load] will return it.
+// envelope returns what the state's file is to hold, after proving that it can be read
+// back; stored is the state as [Records.Load] will return it.
 func (r *Records) envelope(head pinset.Head, state []byte) (data, stored []byte, err error) {
 	data, err = formatEnvelope(head, state)
 	if err == nil && len(data) > maxFile {
-		err = fmt.Errorf("it would be %d bytes long, more than the %d that can be read again", len(data), maxFile)
+		err = fmt.Errorf("it would be %d bytes long, more than the %d that can be read back", len(data), maxFile)
 	}
 	if err == nil {
 		_, stored, err = parseEnvelope(data)
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("the new state of %s cannot be stored, and nothing was written: %w", r.name, err)
+		return nil, nil, fmt.Errorf("the new state of %s cannot be stored; nothing was written: %w", r.name, err)
 	}
 	return data, stored, nil
 }
@@ -322,18 +333,9 @@ func (r *Records) readState() ([]byte, error) {
 	return data, nil
 }
 
-// revision reads what the records are at now.
-func (r *Records) revision() (Revision, error) {
-	data, err := r.readState()
-	if err != nil {
-		return "", err
-	}
-	return revisionOf(data, sizeOf(r.ledgerPath())), nil
-}
-
-// revisionOf covers the state and the head by their hash, and with the head all entries
-// up to it. What lies beyond is at most one entry, written by a holder of the lock that
-// got no further: its length tells it from none.
+// revisionOf hashes the state's file: the state, and the head, which stands for all
+// entries up to it. Beyond the head there is at most one entry, of a process that got no
+// further; the length of the ledger tells whether there is one.
 func revisionOf(state []byte, ledger int64) Revision {
 	if state == nil && ledger == 0 {
 		return ""
@@ -345,9 +347,9 @@ func revisionOf(state []byte, ledger int64) Revision {
 func (r *Records) statePath() string  { return r.dir + "/state.json" }
 func (r *Records) ledgerPath() string { return r.dir + "/ledger.jsonl" }
 
-// The layout of the state's file. It is fixed to the last space: whatever else the file
-// may hold cannot hide between the lines, and reading takes next to no time. (It is the
-// layout that `jq .` writes, for the day on which somebody has to edit it.)
+// The layout of the state's file is fixed to the last space. So there is nowhere for
+// anything else to hide, and reading it takes next to no time. (It is the layout that
+// `jq .` writes, for the day on which somebody has to edit it.)
 const (
 	beforeEntries = "{\n  \"ledger\": {\n    \"entries\": "
 	beforeHash    = ",\n    \"hash\": \""
@@ -372,7 +374,7 @@ func parseEnvelope(data []byte) (head pinset.Head, state []byte, err error) {
 	hash, rest, ok3 := bytes.Cut(rest, []byte(beforeState))
 	state, ok4 := bytes.CutSuffix(rest, []byte(afterState))
 	if !ok || !ok2 || !ok3 || !ok4 {
-		return pinset.Head{}, nil, errors.New("it does not have the layout that keepkey writes: the ledger's entries and hash, then the state, each on its lines")
+		return pinset.Head{}, nil, errors.New("its layout is not the one that keepkey writes: the ledger's entries and hash, then the state, indented by two spaces")
 	}
 	if !json.Valid(state) || string(state) == "null" {
 		return pinset.Head{}, nil, errors.New("the state in it is not a JSON value")

@@ -418,6 +418,8 @@ func TestNothingIsStoredThatCouldNotBeReadAgain(t *testing.T) {
 	text := func(n int) string { return `"` + strings.Repeat("x", n) + `"` }
 	huge := intent(2)
 	huge.Channel = strings.Repeat("x", maxLedger)
+	unreadable := intent(2)
+	unreadable.Channel = "app\xff"
 	never := &pinset.Entry{At: testNow, Kind: pinset.Confirm, Channel: "app", Version: 9, By: pinset.ByKeepkey}
 	before := snapshot(t, l.Records.dir)
 	for _, tt := range []struct {
@@ -425,14 +427,15 @@ func TestNothingIsStoredThatCouldNotBeReadAgain(t *testing.T) {
 		entry       *pinset.Entry
 		want        string
 	}{
-		{"a state that is too large", text(maxFile), nil, "more than the 1048576 that can be read again"},
+		{"a state that is too large", text(maxFile), nil, "more than the 1048576 that can be read back"},
 		{"the same with an entry", text(maxFile), intent(2), "more than the 1048576"},
 		{"no JSON", `{"a":`, nil, "nothing was written"},
 		{"two documents", `{} {}`, nil, "nothing was written"},
 		{"null", `null`, nil, "nothing was written"},
 		{"nothing", ``, nil, "nothing was written"},
-		{"a ledger that is too large", `{}`, huge, "more than the 67108864 that can be read again"},
+		{"a ledger that is too large", `{}`, huge, "more than the 67108864 that can be read back"},
 		{"an entry that makes no sense", `{}`, never, "never published"},
+		{"a channel that is not text", `{}`, unreadable, "would be read back as"},
 		{"no JSON with an entry", `{`, intent(2), "nothing was written"},
 	} {
 		if _, err := l.Records.Swap(s, []byte(tt.state), tt.entry); err == nil || !strings.Contains(err.Error(), tt.want) || len(err.Error()) > 500 {
@@ -626,6 +629,33 @@ func TestReaderBesideAWriter(t *testing.T) {
 	}
 	if entries != swaps {
 		t.Errorf("%d entries in the end, want %d", entries, swaps)
+	}
+}
+
+// What a reader does that read the state before a swap and the ledger after it.
+func TestReaderThatWasOvertakenReadsAgain(t *testing.T) {
+	t.Parallel()
+	l := newLineage(t)
+	s := begun(t, l, 1)
+	old, err := l.Records.readState()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 2; i <= 3; i++ {
+		s = swap(t, l, s, `{}`, intent(i))
+	}
+	overtaken, err := l.Records.load(old)
+	if err != nil || overtaken.LedgerProblem == nil {
+		t.Fatalf("%v: this proves nothing", err)
+	}
+	if same, err := l.Records.unchanged(overtaken); same || err != nil {
+		t.Errorf("it takes the problem for real (%v)", err)
+	}
+	if err := os.Remove(l.Records.ledgerPath()); err != nil {
+		t.Fatal(err)
+	}
+	if same, err := l.Records.unchanged(load(t, l)); !same || err != nil {
+		t.Errorf("it does not take the problem for real (%v)", err)
 	}
 }
 

@@ -1,16 +1,16 @@
 // Package keystore keeps what must not be lost: keys, certificates, and the record of
 // what clients were told. It keeps three things of each lineage, which have three fates:
 //
-//   - [Records] are the state document and the ledger. They are what hosts share: all
-//     hosts that serve a lineage must agree on them, so they change only together, by
-//     compare-and-swap, and a revision that was not the last one read is refused. The
-//     state is opaque here; what it means is for package plan to say.
-//   - [Keys] are named by their pins. A key is created once, and never written again:
-//     no code in this package removes or replaces one, and none makes a new key in the
-//     place of one that is missing, damaged or not what its name says.
-//   - [Live] is this host's own: the certificates that servers here read, each version a
-//     directory that appears complete with its key or not at all and is never changed,
-//     and one symbolic link to the version that is served.
+//   - [Records]: the state document and the ledger. Hosts will share them: all hosts that
+//     serve a lineage must agree on them. So they change only together, by
+//     compare-and-swap against the revision that was read. The state is opaque here;
+//     package plan says what it means.
+//   - [Keys]: named by their pins. A key is created once and never written again. No code
+//     in this package removes or replaces one, and none makes a new key in place of one
+//     that is missing, damaged or not what its name says.
+//   - [Live]: this host's own. It holds the certificates that servers here read. Each
+//     version is a directory that appears complete with its key or not at all and is
+//     never changed; one symbolic link points to the version that is served.
 //
 // On disk:
 //
@@ -23,9 +23,9 @@
 //	<state>/lineages/<name>/certs/<n>/{cert,chain,fullchain,privkey,combined}.pem
 //	<state>/lineages/<name>/live -> certs/<n>
 //
-// All changes go through package durable. What a process that died left unfinished is
-// told by its name and never read, see [Store.Tidy]. Nothing is written that could not
-// be read again: the bounds that hold for reading are checked before a write.
+// All changes go through package durable. What a process that died left unfinished has a
+// temporary name and is never read; see [Store.Tidy]. Nothing is written that could not
+// be read back: the limits that hold for reading are checked before a write.
 package keystore
 
 import (
@@ -64,11 +64,11 @@ type Store struct {
 	host  string // "" only in a store that was opened for reading
 	lock  *durable.Lock
 
-	// afterCrash: the process before did not end in good order, so that a directory
-	// that is there may not be on the disk yet.
+	// afterCrash: the previous process did not close the store, so a directory that
+	// exists may not be on the disk yet.
 	afterCrash bool
-	// untidy: something unfinished may lie around, of that process or of a write of
-	// ours that failed.
+	// untidy: that process, or a write of ours that failed, may have left something
+	// unfinished.
 	untidy atomic.Bool
 }
 
@@ -81,13 +81,16 @@ func Open(dir string) (*Store, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	return s, s.loadHost()
+	if err := s.loadHost(); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // OpenLocked opens a state directory for writing, creating it when it is
 // missing. Until Close, no other process can do the same; if one holds it
 // already the error is a [*LockedError]. Members of the named group, if there
-// is one, can read what is live, and nothing else.
+// is one, can read what is served, and nothing else.
 func OpenLocked(dir, group string) (*Store, error) {
 	gid, err := lookupGroup(group)
 	if err != nil {
@@ -126,7 +129,7 @@ func (s *Store) prepare() error {
 		access durable.Access
 	}{{s.dir, s.wayToLive()}, {s.dir + "/accounts", private}, {s.dir + "/lineages", s.wayToLive()}} {
 		if d.path == s.dir && s.group == 0 {
-			continue // its mode is its owner's affair
+			continue // its owner decides who may see it
 		}
 		if err := s.ensureDir(d.path, d.access); err != nil {
 			return err
@@ -138,7 +141,8 @@ func (s *Store) prepare() error {
 	return s.makeHost()
 }
 
-// Close gives up the lock.
+// Close gives up the lock, and tells the next process whether there is anything to
+// tidy.
 func (s *Store) Close() error {
 	if s.lock == nil {
 		return nil
@@ -146,14 +150,17 @@ func (s *Store) Close() error {
 	return s.lock.Release(!s.untidy.Load())
 }
 
-// Group returns the ID of the group that may read what is live, or 0.
+// Group returns the ID of the group that may read what is served, or 0.
 func (s *Store) Group() int { return s.group }
 
-// Tidy removes what is unfinished in all lineages: of a process before that died, or
-// of a write that failed. Call it once after [OpenLocked], before anything else is
-// written; what it could not remove is in nobody's way, and is tried again by the next
-// process. It costs nothing where nothing can be unfinished: a process says so when it
-// closes the store in good order (see [durable.Lock]).
+// Tidy removes unfinished files and directories from the whole store: those of a
+// process that died, and those of a write that failed. Call it once after [OpenLocked],
+// before anything else is written. Its error is a warning: what could not be removed does
+// no harm, and the next process tries again.
+//
+// It costs nothing when there can be nothing to remove. Only a process that died while it
+// held the lock, or whose write failed, leaves something behind, and the lock file tells:
+// [Store.Close] marks it when neither happened (see [durable.Lock]).
 func (s *Store) Tidy() error {
 	if s.lock == nil {
 		return errReadOnly
@@ -258,7 +265,8 @@ func (p *place) ensure(sub string, a durable.Access) error {
 // errReadOnly is a bug of ours: something was to be written without the lock.
 var errReadOnly = errors.New("the state directory was opened for reading only")
 
-// wrote notes when a write failed: it may have left something unfinished.
+// wrote notes that a write failed: it may have left something unfinished. Every call of
+// package durable that may leave a temporary name passes through it.
 func (s *Store) wrote(err error) error {
 	if err != nil {
 		s.untidy.Store(true)
@@ -282,12 +290,12 @@ func (s *Store) wayToLive() durable.Access {
 }
 
 // ensureDir makes a directory, or brings the mode of an existing one to what
-// the configured group asks for (somebody may have added `group` later). All that is
-// written begins here.
+// the configured group asks for (somebody may have added `group` later). Every write
+// begins here.
 //
 //	lstat(path)
 //	durable.Mkdir                        if it is missing
-//	fsync(parent)                        if a process that died may have made it just before
+//	fsync(parent)                        if a process may have died right after making it
 //	durable.GrantDir                     if its mode or group differs
 func (s *Store) ensureDir(path string, a durable.Access) error {
 	if s.lock == nil {

@@ -114,10 +114,10 @@ func Append(path string, size int64, data []byte, a Access) (err error) {
 	return nil
 }
 
-// Rewrite writes data once more where it stands in a file already. What an Append
-// that did not report success left behind can be read, and yet be in memory alone:
-// after a failed fsync, a second one succeeds without writing anything. After
-// Rewrite it is on the disk.
+// Rewrite writes data again where a file already has it. What an Append that failed or
+// was interrupted left behind can be read, but may be in memory only, and another fsync
+// is not enough: after a failed one, the kernel takes the data for written. After Rewrite
+// it is on the disk.
 //
 //	openat(path) pwrite fsync close
 //	fsync(dir)                   when the file may be new
@@ -223,8 +223,7 @@ func Symlink(link, target string) error {
 	return SyncDir(filepath.Dir(link))
 }
 
-// Link gives a file a second name, so that it survives what happens to the first. It
-// never overwrites: when name exists, the error satisfies errors.Is(err, fs.ErrExist).
+// Link gives a file a second name, so that it outlives the first. It never overwrites: when name exists, the error satisfies errors.Is(err, fs.ErrExist).
 //
 //	linkat(path, name) fsync(dir)
 func Link(path, name string) error {
@@ -234,8 +233,8 @@ func Link(path, name string) error {
 	return SyncDir(filepath.Dir(name))
 }
 
-// RemoveDir removes a directory with all that is in it. Whoever looks finds all of
-// it or nothing: it loses its name first.
+// RemoveDir removes a directory and its content. Readers find all of it or nothing: it
+// loses its name first.
 //
 //	renameat(path, tmp) fsync(parent)
 //	unlinkat(each file) unlinkat(tmp) fsync(parent)
@@ -245,7 +244,7 @@ func RemoveDir(path string) error {
 	if err := rename(path, tmp); err != nil {
 		return err
 	}
-	// Without this, a power cut could bring the name back and not the files.
+	// Without this, a power cut could bring the name back without the files.
 	if err := SyncDir(parent); err != nil {
 		return err
 	}

@@ -30,17 +30,17 @@ func (e *LockedError) Error() string {
 // Lock is an exclusive lock on a file. The kernel holds it (flock), so it ends
 // with the process however the process ends: there are no stale locks.
 //
-// The file's content decides nothing about who holds the lock. It says who did
-// last, and how that ended: the holder's PID while it is held, and released once a
-// holder said that it leaves nothing unfinished. So a holder that was killed, or
-// whose machine lost power, leaves its PID, and the next one knows that there may be
-// something to clean up (see [Lock.Clean]):
+// The content of the file does not decide who holds the lock. It says how the last
+// holder ended: it is the holder's PID, until [Lock.Release] replaces it by "released"
+// for a holder that leaves nothing unfinished. A holder that was killed, or whose machine
+// lost power, leaves its PID, and the next one knows that there may be something to clean
+// up (see [Lock.Clean]). This is sound because
 //
-//   - The PID is on the disk (fsync) before the holder changes anything else, so no
-//     power cut leaves released beside what it had begun.
-//   - released is written without a sync: if it is lost, the next holder looks for
-//     something that is not there, and that is all.
-//   - A file that is new, empty or cut short does not say released.
+//   - the PID is on the disk (fsync) before the holder changes anything else, so a power
+//     cut cannot bring back an older "released" beside unfinished work;
+//   - "released" needs no sync: if it is lost, the next holder looks for unfinished work
+//     and finds none;
+//   - a file that is new, empty or cut short does not say "released".
 type Lock struct {
 	flock *flock.Flock
 	clean bool
@@ -88,8 +88,8 @@ func Acquire(path string) (*Lock, error) {
 	return nil, fmt.Errorf("%s is removed again and again while it is being locked", path)
 }
 
-// Clean reports whether the holder before this one left nothing unfinished, and
-// said so when it released the lock. It is false for the first holder.
+// Clean reports whether the previous holder released the lock and said that it left
+// nothing unfinished. It is false for the first holder.
 func (l *Lock) Clean() bool { return l.clean }
 
 // Release gives the lock up; clean tells the next holder that nothing is left
@@ -102,7 +102,7 @@ func (l *Lock) Release(clean bool) error {
 	if clean && l.flock.Locked() {
 		// If the file was removed, what is there now is somebody else's.
 		if same, err := samePath(l.flock, l.flock.Path()); err == nil && same {
-			_ = mark(l.flock.Path(), released, false) // without it, the next holder looks for nothing
+			_ = mark(l.flock.Path(), released, false) // if it fails, the next holder looks in vain
 		}
 	}
 	return l.flock.Unlock()
