@@ -47,7 +47,7 @@ func (c *Client) findOrRegister(ctx context.Context) (acme.ExtendedAccount, erro
 		case err == nil:
 			c.cfg.Logger.Info("found the ACME account by its key", "ca", c.cfg.Directory)
 			return account, nil
-		case !errors.As(err, &p) || p.Status >= 500 || p.Type == errRateLimited:
+		case !errors.As(err, &p) || !p.final():
 			return acme.ExtendedAccount{}, fmt.Errorf("account at %s: %w", c.cfg.Directory, err)
 		}
 	}

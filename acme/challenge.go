@@ -2,7 +2,6 @@ package acme
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"regexp"
 	"sync"
@@ -109,7 +108,7 @@ func (s *Solver) cleanup(ctx context.Context, presented []authz) error {
 			errs = append(errs, fmt.Errorf("%s: %w", a.domain, err))
 		}
 	}
-	return errors.Join(errs...)
+	return several(errs)
 }
 
 // checkToken holds a challenge token to RFC 8555 section 8: base64url without

@@ -59,11 +59,10 @@ func (c *Client) NewOrder(ctx context.Context, req OrderRequest) (Order, error) 
 		}
 		order, err = c.newOrder(ctx, req.Domains, opts)
 	}
-	if errors.As(err, &p) && opts.ReplacesCertID != "" && p.URL == used.GetDirectory().NewOrderURL && p.RetryAfter == 0 &&
-		p.Type != errRateLimited {
+	if errors.As(err, &p) && opts.ReplacesCertID != "" && p.URL == used.GetDirectory().NewOrderURL && !p.limited() && p.RetryAfter == 0 {
 		// A CA may refuse `replaces` for reasons of its own (another account
-		// ordered the old certificate, it lost its order); it is a courtesy, not a
-		// need.
+		// ordered the old certificate, it lost its order), or fail over it with a
+		// server error; it is a courtesy, not a need.
 		c.cfg.Logger.Warn("the CA refuses the order as a replacement, ordering without", "problem", p)
 		opts.ReplacesCertID = ""
 		order, err = c.newOrder(ctx, req.Domains, opts)
@@ -95,7 +94,7 @@ func (c *Client) Order(ctx context.Context, orderURL string) (Order, error) {
 	}
 	o, err := call(ctx, func() (acme.ExtendedOrder, error) { return c.core().Orders.Get(orderURL) })
 	var p *Problem
-	if errors.As(err, &p) && p.Status < 500 && p.Type != errRateLimited {
+	if errors.As(err, &p) && p.final() {
 		return Order{}, fmt.Errorf("%w: %w", ErrOrderGone, err)
 	}
 	if err != nil {

@@ -2,7 +2,9 @@ package acme
 
 import (
 	"context"
-	"errors"
+	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -39,11 +41,43 @@ func (c *Client) poll(ctx context.Context, pollURL string, done func() (bool, er
 
 // each runs f for 0 to n-1 concurrently, and returns all their errors.
 func each(n int, f func(i int) error) error {
-	errs := make([]error, n)
+	all := make([]error, n)
 	var wg sync.WaitGroup
 	for i := range n {
-		wg.Go(func() { errs[i] = f(i) })
+		wg.Go(func() { all[i] = f(i) })
 	}
 	wg.Wait()
-	return errors.Join(errs...)
+	return several(all)
 }
+
+// several joins errors into one of a single line, or returns nil when there are none.
+func several(all []error) error {
+	all = slices.DeleteFunc(all, func(err error) bool { return err == nil })
+	switch len(all) {
+	case 0:
+		return nil
+	case 1:
+		return all[0]
+	}
+	return joined(all)
+}
+
+// joined is what went wrong with several names of an order: up to a hundred.
+type joined []error
+
+func (e joined) Error() string {
+	const shown = 3
+	var b strings.Builder
+	for i, err := range e[:min(len(e), shown)] {
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		b.WriteString(err.Error())
+	}
+	if more := len(e) - shown; more > 0 {
+		fmt.Fprintf(&b, "; and %d more like these", more)
+	}
+	return b.String()
+}
+
+func (e joined) Unwrap() []error { return e }

@@ -33,6 +33,17 @@ type Problem struct {
 	RetryAfter time.Duration
 }
 
+// limited says whether the CA refuses because there were too many requests (RFC 8555
+// section 6.6, RFC 6585 section 4).
+func (p *Problem) limited() bool {
+	return p.Status == http.StatusTooManyRequests || p.Type == errRateLimited
+}
+
+// final says whether the same request would be refused again, however late.
+func (p *Problem) final() bool {
+	return p.Status < 500 && !p.limited() && p.RetryAfter == 0
+}
+
 func (p *Problem) Error() string {
 	msg := fmt.Sprintf("the CA refuses (%s, status %d", p.URL, p.Status)
 	if p.Type != "" {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/pem"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -14,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"keepkey/acme"
 	"keepkey/apply"
 	"keepkey/config"
 	"keepkey/internal/acmetest"
@@ -204,23 +202,4 @@ func (l *logBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
-}
-
-// What lego's exec provider runs is this test binary. It speaks to the DNS server
-// by a signed update, as the rfc2136 provider would.
-const (
-	playDNS    = "APPLY_TEST_PLAY_DNS_SCRIPT"
-	playDNSLog = "APPLY_TEST_PLAY_DNS_LOG"
-)
-
-func TestMain(m *testing.M) {
-	if server := os.Getenv(playDNS); server != "" {
-		if err := playDNSScript(server, os.Getenv(playDNSLog), os.Args[1:]); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
-	acme.SetLogger(slog.New(slog.DiscardHandler))
-	os.Exit(m.Run())
 }

@@ -1,7 +1,6 @@
 package apply_test
 
 import (
-	"encoding/base64"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -114,181 +113,6 @@ func TestRequestsForARenewal(t *testing.T) {
 	}
 }
 
-func TestChallenges(t *testing.T) {
-	t.Parallel()
-	for name, challenge := range map[string]func(*acmetest.Server) config.Challenge{
-		"http-01": func(ca *acmetest.Server) config.Challenge {
-			return config.Challenge{HTTP01: &config.HTTP01{Listen: ca.HTTPAddr}}
-		},
-		"tls-alpn-01": func(ca *acmetest.Server) config.Challenge {
-			return config.Challenge{TLSALPN01: &config.TLSALPN01{Listen: ca.TLSAddr}}
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t, acmetest.Options{})
-			cert := w.cert(name, name+".example.com", "second."+name+".example.com")
-			cert.Challenge = challenge(w.ca)
-			w.mustRenew(cert, apply.Options{})
-			w.mustRenew(cert, force)
-		})
-	}
-}
-
-func TestWebroot(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, acmetest.Options{})
-	root := filepath.Join(w.dir, "www")
-	if err := os.Mkdir(root, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	serveFiles(t, w.ca.HTTPAddr, root)
-	cert := w.cert("api", "api.example.com")
-	cert.Challenge = config.Challenge{HTTP01: &config.HTTP01{Webroot: root}}
-	w.mustRenew(cert, apply.Options{})
-	left, err := os.ReadDir(filepath.Join(root, ".well-known/acme-challenge"))
-	if err != nil || len(left) != 0 {
-		t.Errorf("%d tokens were left behind (%v)", len(left), err)
-	}
-}
-
-func TestWebrootThatLeadsOutsideIsNotFollowed(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, acmetest.Options{})
-	root, outside := filepath.Join(w.dir, "www"), filepath.Join(w.dir, "outside")
-	for _, dir := range []string{root, outside} {
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.Symlink(outside, filepath.Join(root, ".well-known")); err != nil {
-		t.Fatal(err)
-	}
-	cert := w.cert("api", "api.example.com")
-	cert.Challenge = config.Challenge{HTTP01: &config.HTTP01{Webroot: root}}
-	rep := w.renew(cert, apply.Options{})
-	if len(rep.Problems) != 1 || !strings.Contains(rep.Problems[0], "webroot") {
-		t.Errorf("problems %q, want one that names the webroot", rep.Problems)
-	}
-	if left, _ := os.ReadDir(outside); len(left) != 0 {
-		t.Error("something was written outside of the webroot")
-	}
-}
-
-func TestConcurrentOrdersShareOneListener(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, acmetest.Options{})
-	r := w.runner()
-	var wg sync.WaitGroup
-	for i := range 8 {
-		cert := w.cert(fmt.Sprintf("n%d", i), fmt.Sprintf("n%d.example.com", i))
-		if i%2 == 1 {
-			cert.Challenge = config.Challenge{TLSALPN01: &config.TLSALPN01{Listen: w.ca.TLSAddr}}
-		}
-		wg.Go(func() {
-			if rep := r.Renew(t.Context(), cert, apply.Options{}); len(rep.Problems) > 0 {
-				t.Errorf("%s: %q", cert.Name, rep.Problems)
-			}
-		})
-	}
-	wg.Wait()
-	accounts := 0
-	for _, req := range w.ca.Requests() {
-		if req == "POST /sign-me-up" {
-			accounts++
-		}
-	}
-	if accounts != 1 {
-		t.Errorf("%d registrations for one account", accounts)
-	}
-}
-
-func TestBusyPortIsNamed(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, acmetest.Options{})
-	serveFiles(t, w.ca.HTTPAddr, w.dir)
-	rep := w.renew(w.cert("api", "api.example.com"), apply.Options{})
-	if len(rep.Problems) != 1 || !strings.Contains(rep.Problems[0], w.ca.HTTPAddr) || !strings.Contains(rep.Problems[0], "webroot") {
-		t.Errorf("problems %q, want one that names the port and another way", rep.Problems)
-	}
-}
-
-func TestExternalAccountBinding(t *testing.T) {
-	t.Parallel()
-	secret := base64.RawURLEncoding.EncodeToString([]byte("an hmac key of thirty-two octets"))
-	w := newWorld(t, acmetest.Options{EAB: map[string]string{"kid-1": secret}})
-	cert := w.cert("api", "api.example.com")
-	rep := w.renew(cert, apply.Options{})
-	if len(rep.Problems) != 1 || !strings.Contains(rep.Problems[0], "acme.eab") {
-		t.Errorf("without a binding: %q, want a problem that says what to set", rep.Problems)
-	}
-	cert.ACME.EAB = &config.EAB{KID: "kid-1", HMACFile: w.write("hmac", []byte(secret+"\n"))}
-	w.mustRenew(cert, force)
-	w.mustRenew(cert, force)
-}
-
-func TestTermsMustBeAccepted(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, acmetest.Options{})
-	cert := w.cert("api", "api.example.com")
-	cert.ACME.AcceptTerms = false
-	rep := w.renew(cert, apply.Options{})
-	if len(rep.Problems) != 1 || !strings.Contains(rep.Problems[0], "accept_terms") {
-		t.Errorf("problems %q, want one that says what to set", rep.Problems)
-	}
-}
-
-func TestProfile(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, acmetest.Options{Profiles: map[string]time.Duration{
-		"classic": 90 * 24 * time.Hour, "shortlived": 6 * 24 * time.Hour,
-	}})
-	cert := w.cert("api", "api.example.com")
-	cert.ACME.Profile = "shortlived"
-	live := w.mustRenew(cert, apply.Options{})
-	if got := live.NotAfter.Sub(live.NotBefore).Round(time.Hour); got != 6*24*time.Hour {
-		t.Errorf("the certificate lives for %s", got)
-	}
-	cert.ACME.Profile = "no-such"
-	rep := w.renew(cert, force)
-	if len(rep.Problems) != 1 || !strings.Contains(rep.Problems[0], "classic, shortlived") {
-		t.Errorf("problems %q, want one that lists the profiles", rep.Problems)
-	}
-}
-
-func TestPreferredChain(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, acmetest.Options{AlternateRoots: 2})
-	root, err := w.ca.Root(2)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert := w.cert("api", "api.example.com")
-	w.mustRenew(cert, apply.Options{})
-	if got := topIssuer(t, w, cert); got == root.Subject.CommonName {
-		t.Fatal("the default chain is the one to be preferred: the test would prove nothing")
-	}
-	cert.ACME.PreferredChain = root.Subject.CommonName
-	w.mustRenew(cert, force)
-	if got := topIssuer(t, w, cert); got != root.Subject.CommonName {
-		t.Errorf("the chain ends with %q, want %q", got, root.Subject.CommonName)
-	}
-	cert.ACME.PreferredChain = "Nobody"
-	w.mustRenew(cert, force)
-	if !strings.Contains(w.log.String(), "no chain of the preferred issuer") {
-		t.Error("no warning about a preferred chain that is not offered")
-	}
-}
-
-func topIssuer(t *testing.T, w *world, cert config.Certificate) string {
-	t.Helper()
-	data, err := os.ReadFile(filepath.Join(w.dir, "state/lineages", cert.Name, "live/chain.pem"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return decodePEM(t, data).Issuer.CommonName
-}
-
 func TestRenewalWindowThatSaysNow(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, acmetest.Options{})
@@ -357,14 +181,6 @@ func TestRenewalWindowThatSaysLater(t *testing.T) {
 	}
 }
 
-func TestHalfOfAllNoncesRejected(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, acmetest.Options{NonceReject: 50})
-	cert := w.cert("api", "api.example.com")
-	w.mustRenew(cert, apply.Options{})
-	w.mustRenew(cert, force)
-}
-
 func TestOneFailingCertificateDoesNotStopTheOthers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, acmetest.Options{})
@@ -406,20 +222,6 @@ func TestAccountIsFoundAgainByItsKey(t *testing.T) {
 	w.mustRenew(cert, force)
 	if after, err := os.ReadFile(files[0]); string(after) != string(before) || err != nil {
 		t.Errorf("another account: %s (%v), was %s", after, err, before)
-	}
-}
-
-func TestAccountThatTheCALostIsRegisteredAnew(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, acmetest.Options{})
-	cert := w.cert("api", "api.example.com")
-	first := w.mustRenew(cert, apply.Options{})
-	if err := w.ca.Restart(acmetest.Options{}); err != nil {
-		t.Fatal(err)
-	}
-	second := w.mustRenew(cert, force)
-	if pinset.OfCertificate(first) != pinset.OfCertificate(second) {
-		t.Error("the pin changed with the account")
 	}
 }
 

@@ -1,0 +1,92 @@
+package acme_test
+
+import (
+	"bytes"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-acme/lego/v4/log"
+
+	"keepkey/acme"
+	"keepkey/internal/acmetest"
+)
+
+func TestCloseEndsWhatIsUnderWay(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, acmetest.Options{})
+	c := w.client()
+	asked, left := make(chan struct{}), make(chan struct{})
+	w.ca.Misbehave(func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != string(acmetest.NewOrder) {
+				next.ServeHTTP(rw, r)
+				return
+			}
+			close(asked)
+			<-r.Context().Done()
+			close(left)
+		})
+	})
+	go func() {
+		<-asked
+		c.Close()
+	}()
+	_, err := obtain(t.Context(), c, w.request("api.example.com"))
+	wantError(t, err, "the ACME client is closed")
+	<-left // the request itself has ended, too
+	_, err = obtain(t.Context(), c, w.request("api.example.com"))
+	wantError(t, err, "the ACME client is closed")
+}
+
+func TestSkewIsTheCAsClockBesideOurs(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, acmetest.Options{})
+	for _, ahead := range []time.Duration{0, time.Hour, -400 * 24 * time.Hour} {
+		w.ca.SetClock(ahead)
+		skew, known := w.client().Skew()
+		if off := (skew - ahead).Abs(); !known || off > 2*time.Second {
+			t.Errorf("%s ahead: got %s, %v", ahead, skew, known)
+		}
+	}
+	w.ca.Misbehave(func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			rw.Header()["Date"] = nil // or the server adds its own
+			next.ServeHTTP(rw, r)
+		})
+	})
+	if skew, known := w.client().Skew(); known {
+		t.Errorf("a CA that does not tell its time: got %s", skew)
+	}
+}
+
+// Not parallel: lego's logger is the process's.
+func TestWhatLegoLogsIsForDebugging(t *testing.T) {
+	var b bytes.Buffer
+	acme.SetLogger(slog.New(slog.NewTextHandler(&b, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	defer acme.SetLogger(slog.New(slog.DiscardHandler))
+	log.Infof("hello %s\x1b[2J", "world")
+	log.Warnf("take care")
+	log.Println("plain", "words")
+	log.Print("and more")
+	for i, want := range []string{
+		`level=DEBUG msg=lego text="hello world\x1b[2J"`, `level=WARN msg=lego text="take care"`,
+		`level=DEBUG msg=lego text="plain words"`, `level=DEBUG msg=lego text="and more"`,
+	} {
+		if line := strings.Split(b.String(), "\n")[i]; !strings.HasSuffix(line, want) {
+			t.Errorf("got %q, want %q", line, want)
+		}
+	}
+	for _, fatal := range []func(){func() { log.Fatal("x") }, func() { log.Fatalf("x") }} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("a library would have ended the process, or gone on")
+				}
+			}()
+			fatal()
+		}()
+	}
+}
