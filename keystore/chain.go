@@ -120,7 +120,7 @@ func checkNames(leaf *x509.Certificate, domains []string) error {
 	slices.Sort(got)
 	others := len(leaf.IPAddresses) + len(leaf.EmailAddresses) + len(leaf.URIs)
 	if !slices.Equal(slices.Compact(got), slices.Compact(want)) || others != 0 {
-		return fmt.Errorf("the certificate is for other names: it has %q and %d that are no domain names, wanted %q", got, others, want)
+		return fmt.Errorf("the certificate is for other names: it has %q and %d that are not domain names, wanted %q", got, others, want)
 	}
 	return nil
 }

@@ -86,9 +86,10 @@ func (k *Keys) Adopt(key crypto.Signer) (pinset.Pin, error) {
 	return pin, k.Check(pin)
 }
 
-// Check proves that the key with this pin is there and can be used: that its file
-// holds the key that its name says, and that no others can read it. Every failure is a
-// [*KeyError].
+// Check proves that the key with this pin is there and can be used: its file holds the
+// key that its name says, and nobody else can read it. Every failure is a [*KeyError].
+// Use it wherever the key itself is not needed: once keys can be sealed, Check will not
+// unseal them.
 func (k *Keys) Check(pin pinset.Pin) error {
 	_, err := k.Signer(pin)
 	return err
