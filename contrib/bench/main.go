@@ -1,0 +1,127 @@
+// Bench measures a keepkey run with nothing due, beside CertMagic that loads and
+// checks the same certificates: whole processes, one after the other. See README.md.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+func main() {
+	sizes := flag.String("certificates", "1000,10000", "how many certificates, separated by commas")
+	n := flag.Int("rounds", 7, "how often each is run and counted")
+	flag.Usage = func() {
+		fmt.Fprintln(flag.CommandLine.Output(), "usage: bench [-certificates N,...] [-rounds N] DIR...")
+		flag.PrintDefaults()
+	}
+	flag.Parse()
+	if flag.NArg() == 0 || *n < 1 {
+		flag.Usage()
+		os.Exit(2)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, os.Stdout, *sizes, *n, flag.Args()); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, out io.Writer, sizes string, n int, dirs []string) error {
+	tools, err := os.MkdirTemp("", "keepkey-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tools)
+	if err := errors.Join(build(ctx, ".", tools, "./ca"), build(ctx, ".", tools, "./certmagic")); err != nil {
+		return err
+	}
+	ca, err := startCA(ctx, filepath.Join(tools, "ca"))
+	if err != nil {
+		return err
+	}
+	defer ca.stop()
+	for i, dir := range dirs {
+		if dirs[i], err = filepath.Abs(dir); err != nil {
+			return err
+		}
+		if err := keepkeyOf(ctx, dirs[i]); err != nil {
+			return err
+		}
+	}
+	for size := range strings.SplitSeq(sizes, ",") {
+		certs, err := strconv.Atoi(size)
+		if err != nil || certs < 1 {
+			return fmt.Errorf("-certificates: %q is not a number of certificates", size)
+		}
+		if err := compare(ctx, out, ca, filepath.Join(tools, "certmagic"), dirs, certs, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// compare measures one number of certificates.
+func compare(ctx context.Context, out io.Writer, ca *ca, certmagic string, dirs []string, certs, n int) error {
+	var keepkeys []contestant
+	for _, dir := range dirs {
+		c, err := setUp(ctx, ca, dir, certs)
+		if err != nil {
+			return err
+		}
+		keepkeys = append(keepkeys, c)
+	}
+	first := filepath.Join(dirs[0], strconv.Itoa(certs))
+	storage, names := filepath.Join(first, "certmagic"), filepath.Join(first, "names")
+	if err := os.RemoveAll(storage); err != nil {
+		return err
+	}
+	store := contestant{env: ca.env(), args: []string{certmagic, "store", storage, ca.Directory, names, filepath.Join(first, "state", "lineages")}}
+	if _, err := measure(ctx, store); err != nil {
+		return err
+	}
+	contestants := append([]contestant{
+		{name: "CertMagic", env: ca.env(), args: []string{certmagic, "load", storage, ca.Directory, names, "1"}},
+		{name: "CertMagic, 8 at a time", env: ca.env(), args: []string{certmagic, "load", storage, ca.Directory, names, "8"}},
+	}, keepkeys...)
+
+	syscall.Sync()
+	before, err := ca.asked(ctx)
+	if err != nil {
+		return err
+	}
+	all, err := rounds(ctx, contestants, n)
+	if err != nil {
+		return err
+	}
+	after, err := ca.asked(ctx)
+	if err != nil {
+		return err
+	}
+	if before != after {
+		return fmt.Errorf("the CA was asked %d times while nothing should have been due", after-before)
+	}
+	least, err := floor()
+	if err != nil {
+		return err
+	}
+	for i, c := range contestants {
+		for _, f := range all[i] {
+			if f.memory <= least {
+				return fmt.Errorf("the peak memory of %s cannot be told from that of this program, %.0f MiB", c.name, least)
+			}
+		}
+	}
+	_, err = fmt.Fprintf(out, "\nNothing due, %d certificates, medians of %d rounds; ratios to CertMagic:\n\n%s", certs, n, table(contestants, all))
+	return err
+}
