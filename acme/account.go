@@ -39,9 +39,7 @@ func (c *Client) ensureAccount(ctx context.Context) error {
 
 func (c *Client) findOrRegister(ctx context.Context) (acme.ExtendedAccount, error) {
 	if !c.cfg.AccountKeyFresh {
-		account, err := call(ctx, func() (acme.ExtendedAccount, error) {
-			return c.core().Accounts.New(acme.Account{OnlyReturnExisting: true})
-		})
+		account, err := c.newAccount(ctx, acme.Account{OnlyReturnExisting: true}, nil)
 		var p *Problem
 		switch {
 		case err == nil:
@@ -62,17 +60,27 @@ func (c *Client) findOrRegister(ctx context.Context) (acme.ExtendedAccount, erro
 	if c.cfg.Email != "" {
 		req.Contact = []string{"mailto:" + c.cfg.Email}
 	}
-	account, err := call(ctx, func() (acme.ExtendedAccount, error) {
-		if c.cfg.EAB != nil {
-			return c.core().Accounts.NewEAB(req, c.cfg.EAB.KID, c.cfg.EAB.HMACKey)
-		}
-		return c.core().Accounts.New(req)
-	})
+	account, err := c.newAccount(ctx, req, c.cfg.EAB)
 	if err != nil {
 		return acme.ExtendedAccount{}, fmt.Errorf("account at %s: %w", c.cfg.Directory, err)
 	}
 	c.cfg.Logger.Info("registered an ACME account", "ca", c.cfg.Directory)
 	return account, nil
+}
+
+// newAccount asks for an account, old or new.
+func (c *Client) newAccount(ctx context.Context, req acme.Account, eab *EAB) (acme.ExtendedAccount, error) {
+	account, err := call(ctx, c, func() (acme.ExtendedAccount, error) {
+		if eab != nil {
+			return c.core().Accounts.NewEAB(req, eab.KID, eab.HMACKey)
+		}
+		return c.core().Accounts.New(req)
+	})
+	var p *Problem
+	if errors.As(err, &p) {
+		p.newAccount = true
+	}
+	return account, err
 }
 
 // forgetAccount makes the next ensureAccount ask the CA again, unless somebody

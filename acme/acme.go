@@ -118,7 +118,7 @@ func (c *Client) signAs(ctx context.Context, accountURL string) error {
 // signer returns lego's API, signing with a key and, when it is an account's, with
 // the account's URL.
 func (c *Client) signer(ctx context.Context, accountURL string, key crypto.Signer) (*api.Core, error) {
-	core, err := call(ctx, func() (*api.Core, error) {
+	core, err := call(ctx, c, func() (*api.Core, error) {
 		// A client of its own, since lego wraps its transport each time.
 		client := &http.Client{Transport: c.guard, CheckRedirect: sameHost}
 		return api.New(client, c.cfg.UserAgent, c.cfg.Directory, accountURL, key)

@@ -31,31 +31,29 @@ func (c *Client) RenewalWindow(ctx context.Context, cert *x509.Certificate) (Win
 	if err != nil {
 		return Window{}, err
 	}
-	return call(ctx, func() (Window, error) {
-		resp, err := c.core().Certificates.GetRenewalInfo(id)
-		if errors.Is(err, api.ErrNoARI) {
-			return Window{}, ErrNoRenewalInfo
-		}
-		if err != nil {
-			return Window{}, fmt.Errorf("renewal information: %w", unwrapURLError(err))
-		}
-		defer resp.Body.Close()
-		if resp.StatusCode != http.StatusOK {
-			return Window{}, fmt.Errorf("renewal information: the CA answers with status %d", resp.StatusCode)
-		}
-		body, err := io.ReadAll(resp.Body) // bounded by the guard
-		if err != nil {
-			return Window{}, err
-		}
-		w, err := parseRenewalInfo(body)
-		if err != nil {
-			return Window{}, err
-		}
-		if d, ok := parseRetryAfter(resp.Header.Get("Retry-After"), c.cfg.Now()); ok {
-			w.RetryAfter = d
-		}
-		return w, nil
-	})
+	resp, err := call(ctx, c, func() (*http.Response, error) { return c.core().Certificates.GetRenewalInfo(id) })
+	switch {
+	case errors.Is(err, api.ErrNoARI):
+		return Window{}, ErrNoRenewalInfo
+	case err != nil:
+		return Window{}, fmt.Errorf("renewal information: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return Window{}, fmt.Errorf("renewal information: the CA answers with status %d", resp.StatusCode)
+	}
+	body, err := io.ReadAll(resp.Body) // bounded by the guard
+	if err != nil {
+		return Window{}, err
+	}
+	w, err := parseRenewalInfo(body)
+	if err != nil {
+		return Window{}, err
+	}
+	if d, ok := retryAfter(resp.Header, c.cfg.Now()); ok {
+		w.RetryAfter = d
+	}
+	return w, nil
 }
 
 func parseRenewalInfo(body []byte) (Window, error) {

@@ -63,7 +63,7 @@ func (c *Client) authorization(ctx context.Context, authzURL string, domains []s
 	if err := checkURL(authzURL); err != nil {
 		return nil, fmt.Errorf("authorization: %w", err)
 	}
-	a, err := call(ctx, func() (acme.Authorization, error) { return c.core().Authorizations.Get(authzURL) })
+	a, err := call(ctx, c, func() (acme.Authorization, error) { return c.core().Authorizations.Get(authzURL) })
 	if err != nil {
 		return nil, fmt.Errorf("authorization: %w", err)
 	}
@@ -101,7 +101,7 @@ func (c *Client) authorization(ctx context.Context, authzURL string, domains []s
 
 func (c *Client) awaitAuthorization(ctx context.Context, a authz) error {
 	return c.poll(ctx, a.url, func() (bool, error) {
-		got, err := call(ctx, func() (acme.Authorization, error) { return c.core().Authorizations.Get(a.url) })
+		got, err := call(ctx, c, func() (acme.Authorization, error) { return c.core().Authorizations.Get(a.url) })
 		if err != nil {
 			return false, fmt.Errorf("authorization of %s: %w", a.domain, err)
 		}
@@ -120,7 +120,7 @@ func (c *Client) awaitAuthorization(ctx context.Context, a authz) error {
 func challengeProblem(a acme.Authorization) string {
 	for _, ch := range a.Challenges {
 		if ch.Error != nil {
-			return fmt.Sprintf(": %.500q (%.100q)", ch.Error.Detail, ch.Error.Type)
+			return ": " + details(ch.Error)
 		}
 	}
 	return ""

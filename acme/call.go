@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/url"
 	"runtime/debug"
 	"strings"
@@ -17,9 +16,10 @@ import (
 // CA's nonces; each round is some ten tries in 20 seconds.
 const nonceRounds = 3
 
-// call runs one request of lego's, which knows no contexts and may panic. When
-// ctx ends it returns at once; the request itself is ended by the guard.
-func call[T any](ctx context.Context, f func() (T, error)) (T, error) {
+// call runs one request of lego's, or something of a DNS provider's, which know no
+// contexts and may panic. When ctx ends it returns at once, and leaves f behind: the
+// guard ends a request in time, and lego's providers have time limits of their own.
+func call[T any](ctx context.Context, c *Client, f func() (T, error)) (T, error) {
 	type result struct {
 		value T
 		err   error
@@ -31,8 +31,8 @@ func call[T any](ctx context.Context, f func() (T, error)) (T, error) {
 			var r result
 			defer func() {
 				if p := recover(); p != nil {
-					r.err = fmt.Errorf("the ACME library panicked on the CA's answer: %.200q", fmt.Sprint(p))
-					slog.Debug("panic in the ACME library", "stack", string(debug.Stack()))
+					r.err = fmt.Errorf("the ACME library panicked: %.200q", fmt.Sprint(p))
+					c.cfg.Logger.Debug("panic in the ACME library", "stack", string(debug.Stack()))
 				}
 				done <- r
 			}()
@@ -49,29 +49,46 @@ func call[T any](ctx context.Context, f func() (T, error)) (T, error) {
 			break
 		}
 	}
-	return last.value, tidy(last.err)
+	return last.value, c.tidy(last.err)
 }
 
-// tidy makes an error of lego's fit for a person: ours come through unchanged,
-// its own can carry a whole response body.
-func tidy(err error) error {
-	var ours *Problem
-	if err == nil || errors.As(err, &ours) {
-		return unwrapURLError(err)
+// tidy returns the one of our errors that is in one of lego's, or else lego's, made
+// fit for a person: it can carry a whole response body.
+func (c *Client) tidy(err error) error {
+	if err == nil {
+		return nil
 	}
-	const shown = 300
-	if text := err.Error(); len(text) > shown || strings.ContainsFunc(text, unicode.IsControl) {
-		return fmt.Errorf("%.*q", shown, text)
+	var p *Problem
+	var u *unanswered
+	var nonce *acme.NonceError
+	switch {
+	case errors.As(err, &p):
+		return p
+	case errors.As(err, &u):
+		return u
+	case errors.As(err, &nonce): // lego gave up
+		return &Problem{URL: nonce.URL, Status: nonce.HTTPStatus, Type: nonce.Type, Detail: nonce.Detail}
 	}
-	return unwrapURLError(err)
-}
-
-// unwrapURLError drops net/http's "Post \"https://…\":" before an error that names
-// the URL itself.
-func unwrapURLError(err error) error {
-	var u *url.Error
-	if errors.As(err, &u) {
-		return u.Err
+	if ours := c.guard.nonceError(err.Error()); ours != nil {
+		return ours
+	}
+	var request *url.Error // of net/http; what the guard says names the URL itself
+	if errors.As(err, &request) {
+		err = request.Err
+	}
+	if text := printable(err); text != err.Error() {
+		return errors.New(text)
 	}
 	return err
+}
+
+// printable returns an error's text, quoted and cut when it is too long or has
+// control characters in it.
+func printable(err error) string {
+	const shown = 300
+	text := err.Error()
+	if len(text) > shown || strings.ContainsFunc(text, unicode.IsControl) {
+		return fmt.Sprintf("%.*q", shown, text)
+	}
+	return text
 }

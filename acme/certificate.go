@@ -17,7 +17,7 @@ const maxAlternates = 10 // alternate chains that are looked at
 // (RFC 8555 section 7.4.2). What is returned are the CA's bytes, unjudged.
 func (c *Client) Certificate(ctx context.Context, o Order, preferredChain string) ([]byte, error) {
 	get := func(u string) ([]byte, error) {
-		chain, err := call(ctx, func() ([]byte, error) {
+		chain, err := call(ctx, c, func() ([]byte, error) {
 			cert, _, err := c.core().Certificates.Get(u, true)
 			return cert, err
 		})

@@ -34,7 +34,7 @@ func (c *Client) solve(ctx context.Context, batch []authz, s *Solver) (err error
 	var presented []authz
 	defer func() {
 		// The certificate does not depend on a record that stayed behind.
-		if cleanup := s.cleanup(context.WithoutCancel(ctx), presented); cleanup != nil {
+		if cleanup := c.cleanup(context.WithoutCancel(ctx), presented, s); cleanup != nil {
 			c.cfg.Logger.Warn("a challenge could not be cleaned up", "problem", cleanup)
 		}
 	}()
@@ -54,7 +54,7 @@ func (c *Client) solve(ctx context.Context, batch []authz, s *Solver) (err error
 	}
 	err = each(len(batch), func(i int) error {
 		a := batch[i]
-		_, err := call(ctx, func() (acme.ExtendedChallenge, error) { return c.core().Challenges.New(a.challenge.URL) })
+		_, err := call(ctx, c, func() (acme.ExtendedChallenge, error) { return c.core().Challenges.New(a.challenge.URL) })
 		if err != nil {
 			return fmt.Errorf("challenge for %s: %w", a.domain, err)
 		}
@@ -93,13 +93,13 @@ func (c *Client) present(ctx context.Context, a authz, s *Solver) error {
 }
 
 // cleanup takes away what present put there. It tries all, within cleanupTime.
-func (s *Solver) cleanup(ctx context.Context, presented []authz) error {
+func (c *Client) cleanup(ctx context.Context, presented []authz, s *Solver) error {
 	ctx, cancel := context.WithTimeout(ctx, cleanupTime)
 	defer cancel()
 	var errs []error
 	for _, a := range presented {
 		err := fault.Do("clean up challenge", a.domain, func() error {
-			_, err := call(ctx, func() (struct{}, error) {
+			_, err := call(ctx, c, func() (struct{}, error) {
 				return struct{}{}, s.provider.CleanUp(a.domain, a.challenge.Token, a.keyAuth)
 			})
 			return err

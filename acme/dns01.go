@@ -48,7 +48,7 @@ func (c *Client) presentDNS01(ctx context.Context, a authz, s *Solver) error {
 		Identifier: acme.Identifier{Type: "dns", Value: a.domain},
 		Challenges: []acme.Challenge{a.challenge},
 	}
-	_, err := call(ctx, func() (struct{}, error) {
+	_, err := call(ctx, c, func() (struct{}, error) {
 		if err := ch.PreSolve(authorization); err != nil {
 			return struct{}{}, err
 		}

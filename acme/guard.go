@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,6 +22,7 @@ const (
 	requestTimeout = time.Minute // one request with its whole response
 	maxHeaders     = 1000        // URLs whose last headers are kept
 	maxURL         = 2000        // bytes
+	maxNonceErrors = 64          // that are kept: as many requests may be under way
 	shownBody      = 200         // bytes of an unexpected body that an error quotes
 )
 
@@ -47,6 +49,8 @@ type guard struct {
 
 	mu      sync.Mutex
 	headers map[string]http.Header // by request URL; taken out when read
+
+	nonceErrors []error // of the last requests for a nonce that failed
 }
 
 func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -65,7 +69,7 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 		return err
 	})
 	if err != nil {
-		return nil, g.explain(ctx, req, err)
+		return nil, g.failed(req, g.explain(ctx, req, err))
 	}
 	if len(body) > maxBody {
 		return nil, fmt.Errorf("%s answered with more than %d bytes", req.URL, maxBody)
@@ -78,11 +82,11 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 
 	switch {
 	case resp.StatusCode >= 400:
-		p := g.problem(req, resp, body)
-		if p.Type == errBadNonce || p.Type == errAlreadyReplaced {
+		p, forLego := g.problem(req, resp, body)
+		if forLego {
 			return resp, nil
 		}
-		return nil, p
+		return nil, g.failed(req, p)
 	case resp.StatusCode >= 300 && req.Method != http.MethodGet:
 		return nil, fmt.Errorf("%s redirects a signed request to %.200q; not followed", req.URL, resp.Header.Get("Location"))
 	}
@@ -95,15 +99,38 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// explain replaces the error of a request that we cut short by its reason.
+// explain says why a request has no answer.
 func (g *guard) explain(ctx context.Context, req *http.Request, err error) error {
 	switch {
 	case g.ctx.Err() != nil:
 		return context.Cause(g.ctx)
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return fmt.Errorf("%s did not answer within %s", req.URL, g.timeout)
+		return &unanswered{fmt.Errorf("%s did not answer within %s", req.URL, g.timeout)}
+	}
+	return &unanswered{fmt.Errorf("no answer from %s: %w", req.URL, err)}
+}
+
+// failed keeps the error of a request for a nonce, and returns it. go-jose, for which
+// lego makes that request, passes on no more than the text; see nonceError.
+func (g *guard) failed(req *http.Request, err error) error {
+	if req.Method == http.MethodHead {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.nonceErrors = append(g.nonceErrors[max(0, len(g.nonceErrors)-maxNonceErrors+1):], err)
 	}
 	return err
+}
+
+// nonceError returns the error of a request for a nonce that a text repeats, or nil.
+func (g *guard) nonceError(text string) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, err := range g.nonceErrors {
+		if strings.Contains(text, err.Error()) {
+			return err
+		}
+	}
+	return nil
 }
 
 // takeHeader returns the headers of the last response for a URL, once.

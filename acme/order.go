@@ -26,7 +26,7 @@ type Order struct {
 
 	status         string
 	authorizations []string
-	problem        error
+	problem        string
 }
 
 // OrderRequest is what a certificate is asked for.
@@ -74,7 +74,7 @@ func (c *Client) newOrder(ctx context.Context, domains []string, opts *api.Order
 	if err := c.ensureAccount(ctx); err != nil {
 		return Order{}, err
 	}
-	o, err := call(ctx, func() (acme.ExtendedOrder, error) {
+	o, err := call(ctx, c, func() (acme.ExtendedOrder, error) {
 		return c.core().Orders.NewWithOptions(domains, opts)
 	})
 	if err != nil {
@@ -92,7 +92,7 @@ func (c *Client) Order(ctx context.Context, orderURL string) (Order, error) {
 	if err := c.ensureAccount(ctx); err != nil {
 		return Order{}, err
 	}
-	o, err := call(ctx, func() (acme.ExtendedOrder, error) { return c.core().Orders.Get(orderURL) })
+	o, err := call(ctx, c, func() (acme.ExtendedOrder, error) { return c.core().Orders.Get(orderURL) })
 	var p *Problem
 	if errors.As(err, &p) && p.final() {
 		return Order{}, fmt.Errorf("%w: %w", ErrOrderGone, err)
@@ -117,7 +117,7 @@ func (c *Client) checkOrder(o acme.Order, orderURL string) (Order, error) {
 		status: o.Status, authorizations: o.Authorizations,
 	}
 	if o.Error != nil {
-		order.problem = &Problem{URL: orderURL, Status: o.Error.HTTPStatus, Type: o.Error.Type, Detail: o.Error.Detail}
+		order.problem = details(o.Error)
 	}
 	switch o.Status {
 	case acme.StatusPending, acme.StatusReady, acme.StatusProcessing, acme.StatusValid, acme.StatusInvalid:
@@ -133,8 +133,8 @@ func (c *Client) checkOrder(o acme.Order, orderURL string) (Order, error) {
 }
 
 func (o Order) invalid() error {
-	if o.problem != nil {
-		return fmt.Errorf("order %s is invalid: %w", o.URL, o.problem)
+	if o.problem != "" {
+		return fmt.Errorf("order %s is invalid: %s", o.URL, o.problem)
 	}
 	return fmt.Errorf("order %s is invalid; the CA does not say why", o.URL)
 }
@@ -144,7 +144,7 @@ func (o Order) invalid() error {
 // called again for an order that was finalized before.
 func (c *Client) Finalize(ctx context.Context, o Order, csr []byte) (Order, error) {
 	if o.status == acme.StatusPending || o.status == acme.StatusReady {
-		got, err := call(ctx, func() (acme.ExtendedOrder, error) { return c.core().Orders.UpdateForCSR(o.Finalize, csr) })
+		got, err := call(ctx, c, func() (acme.ExtendedOrder, error) { return c.core().Orders.UpdateForCSR(o.Finalize, csr) })
 		if err != nil {
 			return Order{}, fmt.Errorf("finalizing order %s: %w", o.URL, err)
 		}
@@ -154,7 +154,7 @@ func (c *Client) Finalize(ctx context.Context, o Order, csr []byte) (Order, erro
 	}
 	if o.status != acme.StatusValid {
 		err := c.poll(ctx, o.URL, func() (bool, error) {
-			got, err := call(ctx, func() (acme.ExtendedOrder, error) { return c.core().Orders.Get(o.URL) })
+			got, err := call(ctx, c, func() (acme.ExtendedOrder, error) { return c.core().Orders.Get(o.URL) })
 			if err != nil {
 				return false, fmt.Errorf("order %s: %w", o.URL, err)
 			}

@@ -70,10 +70,13 @@ func FuzzProblem(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := g.problem(req, &http.Response{StatusCode: 400, Header: http.Header{"Retry-After": {retryAfter}}}, body)
+		p, _ := g.problem(req, &http.Response{StatusCode: 400, Header: http.Header{"Retry-After": {retryAfter}}}, body)
 		text := p.Error()
 		if len(text) > 8000 || strings.ContainsAny(text, "\x1b\n\r") {
 			t.Errorf("not fit to be shown: %q", text)
+		}
+		if len(p.Type) > maxDetail || len(p.Detail) > maxDetail || len(p.Identifiers) > maxSubproblems {
+			t.Error("too much is kept")
 		}
 		if p.RetryAfter != 0 && (p.RetryAfter < minRetryAfter || p.RetryAfter > maxRetryAfter) {
 			t.Errorf("asks to wait %s", p.RetryAfter)

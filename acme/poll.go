@@ -33,7 +33,7 @@ func (c *Client) poll(ctx context.Context, pollURL string, done func() (bool, er
 			return err
 		}
 		wait = interval
-		if d, said := parseRetryAfter(c.guard.takeHeader(pollURL).Get("Retry-After"), c.cfg.Now()); said {
+		if d, said := retryAfter(c.guard.takeHeader(pollURL), c.cfg.Now()); said {
 			wait = min(max(d, wait), pollClamp)
 		}
 	}

@@ -30,7 +30,7 @@ func (c *Client) RevokeCompromised(ctx context.Context, cert []byte, key crypto.
 		return err
 	}
 	reason := keyCompromise
-	_, err := call(ctx, func() (struct{}, error) {
+	_, err := call(ctx, c, func() (struct{}, error) {
 		return struct{}{}, core.Certificates.Revoke(acme.RevokeCertMessage{
 			Certificate: base64.RawURLEncoding.EncodeToString(cert), Reason: &reason,
 		})
