@@ -2,7 +2,6 @@ package apply
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -96,7 +95,13 @@ func (l *lineage) heard(err error) {
 		return
 	}
 	now := l.Now()
-	pause := keystore.Pause{Since: now, Until: now.Add(p.RetryAfter), Identifiers: p.Identifiers(l.cert.Domains), Reason: fmt.Sprintf("%.500s", p.Error())}
+	pause := keystore.Pause{Since: now, Until: now.Add(p.RetryAfter), Reason: p.Error()}
+	if p.Scope(l.cert.Domains) == acme.ScopeIdentifiers {
+		pause.Identifiers = p.Identifiers
+		if len(pause.Identifiers) == 0 {
+			pause.Identifiers = l.cert.Domains
+		}
+	}
 	c.health.pause(pause)
 	account, err := l.Store.Account(l.cert.ACME.Directory, kidOf(l.cert.ACME))
 	if err == nil {
