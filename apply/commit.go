@@ -87,9 +87,11 @@ func (l *lineage) failed(a plan.Action, cause error) error {
 		f.Code = plan.ClockWrong
 	case errors.As(cause, &gate):
 		f.Code = plan.GateClosed
+	case a.Kind != plan.Obtain && a.Kind != plan.SwitchKey:
+		// The action itself says what failed.
 	case f.RetryAfter > 0:
 		f.Code = plan.CAPaused
-	case a.AsksCA() && acme.Unanswered(cause):
+	case acme.Unanswered(cause):
 		f.Code = plan.CAUnreachable
 	}
 	if l.state.IsZero() {
