@@ -87,7 +87,7 @@ func (l *lineage) checkKeys() {
 		}
 		err, known := l.checks.keys[k.Pin]
 		if !known {
-			err = l.store.Keys.Check(k.Pin)
+			err = l.store.Keys.Verify(k.Pin, k.Digest)
 			l.checks.keys[k.Pin] = err
 		}
 		if err != nil {

@@ -218,8 +218,12 @@ func (l *lineage) generateKey(ctx context.Context, a plan.Action) error {
 	if err != nil {
 		return err
 	}
-	l.checks.keys[pin] = nil // it was read back
-	return l.commit(ctx, a, plan.Result{Pin: pin})
+	digest, err := l.store.Keys.Digest(pin)
+	if err != nil {
+		return err
+	}
+	l.checks.keys[pin] = nil
+	return l.commit(ctx, a, plan.Result{Pin: pin, Digest: digest})
 }
 
 // Plan looks at a lineage and says what would be done, now and later, without

@@ -6,7 +6,9 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -95,22 +97,45 @@ func (k *Keys) Check(pin pinset.Pin) error {
 	return err
 }
 
+// Digest proves what [Keys.Check] does, and returns the SHA-256 hash of the key's file,
+// in hex. Whoever keeps it can tell by [Keys.Verify] that the file still is that one.
+func (k *Keys) Digest(pin pinset.Pin) (string, error) {
+	if err := k.Check(pin); err != nil {
+		return "", err
+	}
+	data, err := k.read(pin)
+	if err != nil {
+		return "", err
+	}
+	return digestOf(data), nil
+}
+
+// Verify proves what [Keys.Check] does by the digest of the file that was proved once,
+// which takes no opening of the key. A file that is another one, such as one that was
+// restored and written in another way, is opened. Every failure is a [*KeyError].
+func (k *Keys) Verify(pin pinset.Pin, digest string) error {
+	data, err := k.read(pin)
+	if err != nil {
+		return err
+	}
+	if digestOf(data) == digest {
+		return nil
+	}
+	return k.Check(pin)
+}
+
+func digestOf(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}
+
 // Signer opens the key with this pin, after proving what [Keys.Check] does. Every
 // failure is a [*KeyError].
 func (k *Keys) Signer(pin pinset.Pin) (crypto.Signer, error) {
-	path := k.path(pin)
-	fail := func(reason string, err error) error {
-		return &KeyError{Lineage: k.name, Path: path, Reason: reason, Err: err}
-	}
-	data, mode, err := readFile(path, maxFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fail("is missing; restore it from a backup; no new key is made in its place", nil)
-	}
+	fail := func(reason string, err error) error { return k.fail(pin, reason, err) }
+	data, err := k.read(pin)
 	if err != nil {
-		return nil, fail("cannot be read", err)
-	}
-	if mode&0o077 != 0 {
-		return nil, fail(fmt.Sprintf("can be read by others (mode %04o); if nobody did, run chmod 600 on it", mode), nil)
+		return nil, err
 	}
 	key, err := ParseKey(data)
 	if err != nil {
@@ -124,6 +149,25 @@ func (k *Keys) Signer(pin pinset.Pin) (crypto.Signer, error) {
 		return nil, fail(fmt.Sprintf("holds another key (pin %s) than its name says; restore it from a backup", got), nil)
 	}
 	return key, nil
+}
+
+func (k *Keys) fail(pin pinset.Pin, reason string, err error) error {
+	return &KeyError{Lineage: k.name, Path: k.path(pin), Reason: reason, Err: err}
+}
+
+// read reads a key's file, which must be nobody else's to read.
+func (k *Keys) read(pin pinset.Pin) ([]byte, error) {
+	data, mode, err := readFile(k.path(pin), maxFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, k.fail(pin, "is missing; restore it from a backup; no new key is made in its place", nil)
+	}
+	if err != nil {
+		return nil, k.fail(pin, "cannot be read", err)
+	}
+	if mode&0o077 != 0 {
+		return nil, k.fail(pin, fmt.Sprintf("can be read by others (mode %04o); if nobody did, run chmod 600 on it", mode), nil)
+	}
+	return data, nil
 }
 
 // List returns the pins that key files are named after, sorted. It does not

@@ -266,3 +266,60 @@ func FuzzParseKey(f *testing.F) {
 		}
 	})
 }
+
+// A key that was proved once is told by its digest; whatever else is under its name is
+// opened and judged.
+func TestAKeyIsVerifiedByItsDigest(t *testing.T) {
+	t.Parallel()
+	l := newLineage(t)
+	pin, err := l.Keys.Create(pinset.EC256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest, err := l.Keys.Digest(pin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := l.Keys.path(pin)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := GenerateKey(pinset.EC256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	otherData, err := MarshalKey(other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name   string
+		data   []byte
+		mode   os.FileMode
+		digest string
+		want   string
+	}{
+		{"as it was", data, 0o600, digest, ""},
+		{"without a digest on record", data, 0o600, "", ""},
+		{"restored, and written in another way", append(data, '\n'), 0o600, digest, ""},
+		{"another key", otherData, 0o600, digest, "holds another key"},
+		{"another key, which the digest is of", otherData, 0o600, digestOf(otherData), ""}, // whoever writes the state vouches for it
+		{"cut short", data[:50], 0o600, digest, "is damaged"},
+		{"open to others", data, 0o640, digest, "can be read by others"},
+	} {
+		if err := errors.Join(os.WriteFile(path, tt.data, tt.mode), os.Chmod(path, tt.mode)); err != nil {
+			t.Fatal(err)
+		}
+		err := l.Keys.Verify(pin, tt.digest)
+		if (err == nil) != (tt.want == "") || (err != nil && !strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
+		}
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Keys.Verify(pin, digest); err == nil || !strings.Contains(err.Error(), "is missing") {
+		t.Errorf("missing: %v", err)
+	}
+}

@@ -282,8 +282,11 @@ func (w *world) do(m *lineage, op string) error {
 		var entry *pinset.Entry
 		if m.nextEntry = op == addEntry; m.nextEntry {
 			entry = &pinset.Entry{
-				At: time.Now(), Kind: pinset.Intent, Channel: string(w.content(1 + w.rng.IntN(3000))), Version: len(m.entries) + 1,
-				Pins: []pinset.Pin{{1}, {2}, pinset.Pin(w.content(32))}, Lifetime: &pinset.Lifetime{Forever: true},
+				At: time.Now(), Kind: pinset.Intent, Channel: string(w.content(1 + w.rng.IntN(200))), Version: len(m.entries) + 1,
+				Pins: []pinset.Pin{{1}, {2}}, Lifetime: &pinset.Lifetime{Forever: true},
+			}
+			for range w.rng.IntN(60) { // lines of very different lengths
+				entry.Pins = append(entry.Pins, pinset.Pin(w.content(32)))
 			}
 		}
 		m.nextState = fmt.Appendf(nil, "%q", w.content(1+w.rng.IntN(20_000)))

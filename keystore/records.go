@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -286,23 +285,24 @@ func (r *Records) replaceState(data []byte) error {
 	return nil
 }
 
-// append returns the ledger with one more entry, and its line, after proving that both
-// can be read back.
+// append returns the ledger with one more entry, and its line. Package pinset refuses an
+// entry that could not be read again, and this a ledger that could not.
 func (r *Records) append(l pinset.Ledger, e pinset.Entry) (pinset.Ledger, []byte, error) {
 	next, line, err := l.Append(e)
-	if err == nil && next.Size() > maxLedger {
-		err = fmt.Errorf("it would be %d bytes long, more than the %d that can be read back", next.Size(), maxLedger)
-	}
 	if err == nil {
-		var back pinset.Entry
-		if err = json.Unmarshal(line, &back); err == nil && back.Channel != e.Channel {
-			err = fmt.Errorf("channel %.50q would be read back as %.50q", e.Channel, back.Channel)
-		}
+		err = checkLedgerSize(next.Size())
 	}
 	if err != nil {
 		return pinset.Ledger{}, nil, fmt.Errorf("ledger of %s: %w; nothing was written", r.name, err)
 	}
 	return next, line, nil
+}
+
+func checkLedgerSize(size int) error {
+	if size > maxLedger {
+		return fmt.Errorf("it would be %d bytes long, more than the %d that can be read back", size, maxLedger)
+	}
+	return nil
 }
 
 // envelope returns what the state's file is to hold, after proving that it can be read

@@ -16,6 +16,7 @@ type Result struct {
 	At time.Time // read once: every time in the new state is this one
 
 	Pin    pinset.Pin // generate-key: of the key that was made
+	Digest string     // generate-key: of its file
 	Began  bool       // publish: its intent goes on record; no hook was called yet
 	Hook   string     // publish: ID of a hook that succeeded; others may be left
 	Order  *Order     // obtain, switch-key: was placed; the certificate is to come
@@ -89,7 +90,7 @@ func (s *State) after(a Action, r Result) (*pinset.Entry, error) {
 	s.succeed(a)
 	switch a.Kind {
 	case GenerateKey:
-		s.Keys = append(s.Keys, Key{Pin: r.Pin, Type: a.KeyType, Role: a.Role, Created: r.At})
+		s.Keys = append(s.Keys, Key{Pin: r.Pin, Type: a.KeyType, Role: a.Role, Digest: r.Digest, Created: r.At})
 		if a.Role == Active {
 			s.Since = r.At
 		}

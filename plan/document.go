@@ -52,26 +52,24 @@ func ParseState(lineage string, data []byte) (State, error) {
 }
 
 func parseState(lineage string, data []byte, migrations map[int]migration) (State, error) {
-	var head struct {
-		Schema    int    `json:"schema"`
-		WrittenBy string `json:"written_by"`
-	}
-	if err := json.Unmarshal(data, &head); err != nil {
-		return State{}, fmt.Errorf("not a state document: %w", err)
-	}
-	if head.Schema > Schema {
-		return State{}, &NewerSchemaError{Schema: head.Schema, By: head.WrittenBy}
-	}
-	for n := head.Schema; n < Schema; n++ {
-		migrate, known := migrations[n]
-		if !known {
-			return State{}, fmt.Errorf("schema %d is not known", head.Schema)
+	s, err := decode(data)
+	if err != nil || s.Schema != Schema {
+		// Which schema it is of says more than what can't be decoded.
+		if data, err = migrated(data, migrations); err != nil {
+			return State{}, err
 		}
-		var err error
-		if data, err = migrate(data); err != nil {
-			return State{}, fmt.Errorf("from schema %d to %d: %w", n, n+1, err)
+		if s, err = decode(data); err != nil {
+			return State{}, err
 		}
 	}
+	if s.Lineage != lineage {
+		return State{}, fmt.Errorf("it belongs to %q", s.Lineage)
+	}
+	return s, s.check()
+}
+
+// decode reads a document of the present schema, strictly.
+func decode(data []byte) (State, error) {
 	var doc struct {
 		WrittenBy string `json:"written_by"`
 		State
@@ -84,10 +82,32 @@ func parseState(lineage string, data []byte, migrations map[int]migration) (Stat
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return State{}, errors.New("not a state document: something follows it")
 	}
-	if doc.Lineage != lineage {
-		return State{}, fmt.Errorf("it belongs to %q", doc.Lineage)
+	return doc.State, nil
+}
+
+// migrated brings a document of an older schema to the present one.
+func migrated(data []byte, migrations map[int]migration) ([]byte, error) {
+	var head struct {
+		Schema    int    `json:"schema"`
+		WrittenBy string `json:"written_by"`
 	}
-	return doc.State, doc.check()
+	if err := json.Unmarshal(data, &head); err != nil {
+		return nil, fmt.Errorf("not a state document: %w", err)
+	}
+	if head.Schema > Schema {
+		return nil, &NewerSchemaError{Schema: head.Schema, By: head.WrittenBy}
+	}
+	for n := head.Schema; n < Schema; n++ {
+		migrate, known := migrations[n]
+		if !known {
+			return nil, fmt.Errorf("schema %d is not known", head.Schema)
+		}
+		var err error
+		if data, err = migrate(data); err != nil {
+			return nil, fmt.Errorf("from schema %d to %d: %w", n, n+1, err)
+		}
+	}
+	return data, nil
 }
 
 // check proves that a state makes sense.

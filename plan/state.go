@@ -61,10 +61,12 @@ type State struct {
 
 // Key is a key of the lineage; the file is named after the pin.
 type Key struct {
-	Pin     pinset.Pin     `json:"pin"`
-	Type    pinset.KeyType `json:"type"`
-	Role    Role           `json:"role"`
-	Created time.Time      `json:"created"`
+	Pin  pinset.Pin     `json:"pin"`
+	Type pinset.KeyType `json:"type"`
+	Role Role           `json:"role"`
+	// Digest proves the key's file: see keystore.Keys.Verify.
+	Digest  string    `json:"digest,omitempty"`
+	Created time.Time `json:"created"`
 }
 
 // Order is an ACME order under way, and what is needed to resume it.
