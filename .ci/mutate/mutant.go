@@ -57,11 +57,11 @@ func parse(name string, data []byte) (mutant, error) {
 		case key == "File" && file == "":
 			file = value
 		default:
-			return mutant{}, fmt.Errorf("unexpected line %q: want one line of description, then Test: go test ..., then one File:", strings.TrimSpace(line))
+			return mutant{}, fmt.Errorf("unexpected line %q: want one line of description, lines Test: go test ..., and one line File: path", strings.TrimSpace(line))
 		}
 	}
 	if len(m.Tests) == 0 {
-		return mutant{}, errors.New("no line Test: go test ...")
+		return mutant{}, errors.New("no test is named: want a line Test: go test ./package")
 	}
 	for pair := range slices.Chunk(archive.Files, 2) {
 		marker, path, _ := strings.Cut(pair[0].Name, " ")

@@ -51,7 +51,7 @@ func TestMutantThatIsNotUnderstoodIsRefused(t *testing.T) {
 	const body = "-- old --\na\n-- new --\nb\n"
 	const head = "What.\nTest: go test ./p\nFile: p/f.go\n"
 	for name, c := range map[string]struct{ text, want string }{
-		"no test":                {"What.\nFile: p/f.go\n" + body, "no line Test"},
+		"no test":                {"What.\nFile: p/f.go\n" + body, "no test is named"},
 		"test that is not go's":  {"What.\nTest: true\nFile: p/f.go\n" + body, `unexpected line "Test: true"`},
 		"second line of words":   {"What.\nWhy.\n" + head + body, `unexpected line "Why."`},
 		"two files at the top":   {head + "File: p/g.go\n" + body, `unexpected line "File: p/g.go"`},
