@@ -80,8 +80,8 @@ func TestDNS01(t *testing.T) {
 		w := w.in(t)
 		bad := w.write("bad.env", []byte("RFC2136_NAMESERVER="+w.ca.DNS.Addr+"\nRFC2136_POLLING_INTERVAL=0\n"))
 		rep := w.renew(certWith("bad", "rfc2136", bad, "none", "bad.example.com"), apply.Options{})
-		if len(rep.Problems) != 1 || rep.Did(plan.Obtain) || !strings.Contains(rep.Problems[0], "REFUSED") {
-			t.Errorf("problems %q, want the server's refusal", rep.Problems)
+		if len(rep.Problems) != 1 || rep.Did(plan.Obtain) || !strings.Contains(problems(rep)[0], "REFUSED") {
+			t.Errorf("problems %q, want the server's refusal", problems(rep))
 		}
 	})
 	t.Run("a file that everybody may read is refused", func(t *testing.T) {
@@ -90,8 +90,8 @@ func TestDNS01(t *testing.T) {
 			t.Fatal(err)
 		}
 		rep := w.renew(certWith("open", "rfc2136", rfc2136, "none", "open.example.com"), apply.Options{})
-		if len(rep.Problems) != 1 || !strings.Contains(rep.Problems[0], "chmod 600") || strings.Contains(rep.Problems[0], acmetest.TSIGSecret) {
-			t.Errorf("problems %q, want one that says what to do and shows no secret", rep.Problems)
+		if len(rep.Problems) != 1 || !strings.Contains(problems(rep)[0], "chmod 600") || strings.Contains(problems(rep)[0], acmetest.TSIGSecret) {
+			t.Errorf("problems %q, want one that says what to do and shows no secret", problems(rep))
 		}
 	})
 }

@@ -92,7 +92,7 @@ func TestRequestsForARenewal(t *testing.T) {
 	for i := range 2 {
 		cert := w.cert(fmt.Sprintf("api%d", i), fmt.Sprintf("api%d.example.com", i))
 		if rep := r.Renew(t.Context(), cert, apply.Options{}); len(rep.Problems) > 0 {
-			t.Fatal(rep.Problems)
+			t.Fatal(problems(rep))
 		}
 	}
 	single := map[string]int{}
@@ -167,8 +167,8 @@ func TestWebrootThatLeadsOutsideIsNotFollowed(t *testing.T) {
 	cert := w.cert("api", "api.example.com")
 	cert.Challenge = config.Challenge{HTTP01: &config.HTTP01{Webroot: root}}
 	rep := w.renew(cert, apply.Options{})
-	if len(rep.Problems) != 1 || !strings.Contains(rep.Problems[0], "webroot") {
-		t.Errorf("problems %q, want one that names the webroot", rep.Problems)
+	if len(rep.Problems) != 1 || !strings.Contains(problems(rep)[0], "webroot") {
+		t.Errorf("problems %q, want one that names the webroot", problems(rep))
 	}
 	if left, _ := os.ReadDir(outside); len(left) != 0 {
 		t.Error("something was written outside of the webroot")
@@ -187,7 +187,7 @@ func TestConcurrentOrdersShareOneListener(t *testing.T) {
 		}
 		wg.Go(func() {
 			if rep := r.Renew(t.Context(), cert, apply.Options{}); len(rep.Problems) > 0 {
-				t.Errorf("%s: %q", cert.Name, rep.Problems)
+				t.Errorf("%s: %q", cert.Name, problems(rep))
 			}
 		})
 	}
@@ -208,8 +208,8 @@ func TestBusyPortIsNamed(t *testing.T) {
 	w := newWorld(t, acmetest.Options{})
 	serveFiles(t, w.ca.HTTPAddr, w.dir)
 	rep := w.renew(w.cert("api", "api.example.com"), apply.Options{})
-	if len(rep.Problems) != 1 || !strings.Contains(rep.Problems[0], w.ca.HTTPAddr) || !strings.Contains(rep.Problems[0], "webroot") {
-		t.Errorf("problems %q, want one that names the port and another way", rep.Problems)
+	if len(rep.Problems) != 1 || !strings.Contains(problems(rep)[0], w.ca.HTTPAddr) || !strings.Contains(problems(rep)[0], "webroot") {
+		t.Errorf("problems %q, want one that names the port and another way", problems(rep))
 	}
 }
 
@@ -219,8 +219,8 @@ func TestExternalAccountBinding(t *testing.T) {
 	w := newWorld(t, acmetest.Options{EAB: map[string]string{"kid-1": secret}})
 	cert := w.cert("api", "api.example.com")
 	rep := w.renew(cert, apply.Options{})
-	if len(rep.Problems) != 1 || !strings.Contains(rep.Problems[0], "acme.eab") {
-		t.Errorf("without a binding: %q, want a problem that says what to set", rep.Problems)
+	if len(rep.Problems) != 1 || !strings.Contains(problems(rep)[0], "acme.eab") {
+		t.Errorf("without a binding: %q, want a problem that says what to set", problems(rep))
 	}
 	cert.ACME.EAB = &config.EAB{KID: "kid-1", HMACFile: w.write("hmac", []byte(secret+"\n"))}
 	w.mustRenew(cert, force)
@@ -233,8 +233,8 @@ func TestTermsMustBeAccepted(t *testing.T) {
 	cert := w.cert("api", "api.example.com")
 	cert.ACME.AcceptTerms = false
 	rep := w.renew(cert, apply.Options{})
-	if len(rep.Problems) != 1 || !strings.Contains(rep.Problems[0], "accept_terms") {
-		t.Errorf("problems %q, want one that says what to set", rep.Problems)
+	if len(rep.Problems) != 1 || !strings.Contains(problems(rep)[0], "accept_terms") {
+		t.Errorf("problems %q, want one that says what to set", problems(rep))
 	}
 }
 
@@ -251,8 +251,8 @@ func TestProfile(t *testing.T) {
 	}
 	cert.ACME.Profile = "no-such"
 	rep := w.renew(cert, force)
-	if len(rep.Problems) != 1 || !strings.Contains(rep.Problems[0], "classic, shortlived") {
-		t.Errorf("problems %q, want one that lists the profiles", rep.Problems)
+	if len(rep.Problems) != 1 || !strings.Contains(problems(rep)[0], "classic, shortlived") {
+		t.Errorf("problems %q, want one that lists the profiles", problems(rep))
 	}
 }
 
@@ -302,7 +302,7 @@ func TestRenewalWindowThatSaysNow(t *testing.T) {
 	w.ca.Requests()
 	rep := w.renew(cert, apply.Options{})
 	if len(rep.Problems) > 0 || !rep.Did(plan.Obtain) {
-		t.Fatalf("done %v, problems %q: want a renewal", rep.Done, rep.Problems)
+		t.Fatalf("done %v, problems %q: want a renewal", rep.Done, problems(rep))
 	}
 	second := w.live(cert)
 	if pinset.OfCertificate(first) != pinset.OfCertificate(second) {
@@ -343,7 +343,7 @@ func TestRenewalWindowThatSaysLater(t *testing.T) {
 	w.offset = 65 * day // by its lifetime it would be due
 	rep := w.renew(cert, apply.Options{})
 	if len(rep.Problems) > 0 || rep.Did(plan.Obtain) {
-		t.Fatalf("done %v, problems %q: want no renewal", rep.Done, rep.Problems)
+		t.Fatalf("done %v, problems %q: want no renewal", rep.Done, problems(rep))
 	}
 	w.ca.Requests()
 	w.offset += time.Hour
@@ -353,7 +353,7 @@ func TestRenewalWindowThatSaysLater(t *testing.T) {
 	}
 	w.offset = 73 * day
 	if rep := w.renew(cert, apply.Options{}); !rep.Did(plan.Obtain) {
-		t.Errorf("done %v, problems %q: want a renewal", rep.Done, rep.Problems)
+		t.Errorf("done %v, problems %q: want a renewal", rep.Done, problems(rep))
 	}
 }
 
@@ -379,11 +379,11 @@ func TestOneFailingCertificateDoesNotStopTheOthers(t *testing.T) {
 	wg.Wait()
 	for i, want := range []bool{true, false, true} {
 		if got := reports[i].Did(plan.Install); got != want {
-			t.Errorf("%s: installed %v, want %v (%q)", reports[i].Name, got, want, reports[i].Problems)
+			t.Errorf("%s: installed %v, want %v (%q)", reports[i].Name, got, want, problems(reports[i]))
 		}
 	}
-	if len(reports[1].Problems) != 1 || !strings.Contains(reports[1].Problems[0], "http-01 challenge for bad.example.com") {
-		t.Errorf("problems %q, want one that says which challenge failed", reports[1].Problems)
+	if len(reports[1].Problems) != 1 || !strings.Contains(problems(reports[1])[0], "http-01 challenge for bad.example.com") {
+		t.Errorf("problems %q, want one that says which challenge failed", problems(reports[1]))
 	}
 }
 
