@@ -79,7 +79,7 @@ func (r *Runner) asked(ctx context.Context, cert config.Certificate, o RotateOpt
 	}
 	in := l.input()
 	if in.State.IsZero() {
-		return fail(&plan.Refusal{Lineage: cert.Name, Finding: plan.Finding{Code: plan.NothingYet}})
+		return fail(l.nothingYet())
 	}
 	a := plan.Action{Kind: plan.BeginRollover}
 	switch {
@@ -97,6 +97,19 @@ func (r *Runner) asked(ctx context.Context, cert config.Certificate, o RotateOpt
 		}
 	}
 	return l, in, a, nil
+}
+
+// nothingYet refuses what is asked of a lineage that was never begun, or says what keeps
+// it from being begun: a renewal would not help where the state was lost.
+func (l *lineage) nothingYet() error {
+	f := plan.Finding{Code: plan.NothingYet}
+	for _, p := range plan.Next(l.input()).Problems {
+		if p.Blocks {
+			f = p
+			break
+		}
+	}
+	return &plan.Refusal{Lineage: l.cert.Name, Finding: f}
 }
 
 // Confirm puts on record that a person says that a pin set is out on a channel.
@@ -122,7 +135,7 @@ func (r *Runner) say(ctx context.Context, cert config.Certificate, a plan.Action
 		return err
 	}
 	if l.state.IsZero() {
-		return &plan.Refusal{Lineage: cert.Name, Finding: plan.Finding{Code: plan.NothingYet}}
+		return l.nothingYet()
 	}
 	if l.disk.LedgerProblem != nil && a.Kind != plan.ForgetHost {
 		return &plan.Refusal{Lineage: cert.Name, Finding: plan.Finding{Code: plan.LedgerDamaged, Err: l.disk.LedgerProblem}}
@@ -142,7 +155,7 @@ func (r *Runner) RestartLedger(ctx context.Context, cert config.Certificate) err
 	}
 	switch {
 	case l.state.Active() == nil:
-		return &plan.Refusal{Lineage: cert.Name, Finding: plan.Finding{Code: plan.NothingYet}}
+		return l.nothingYet()
 	case l.disk.LedgerProblem == nil:
 		return &plan.Refusal{Lineage: cert.Name, Finding: plan.Finding{Code: plan.LedgerWhole}}
 	}

@@ -138,14 +138,14 @@ func benchmarkNames(b *testing.B, names int) {
 	cert := w.cert("api", domains...)
 	r := quiet(w)
 	if rep := r.Renew(b.Context(), cert, apply.Options{}); len(rep.Problems) > 0 {
-		b.Fatal(rep.Problems)
+		b.Fatal(problems(rep))
 	}
 	w.ca.Requests()
 	n := 0
 	start := time.Now()
 	for b.Loop() {
 		if rep := r.Renew(b.Context(), cert, force); len(rep.Problems) > 0 {
-			b.Fatal(rep.Problems)
+			b.Fatal(problems(rep))
 		}
 		n++
 	}
@@ -173,7 +173,7 @@ func BenchmarkSingleRun(b *testing.B) {
 	w := newWorld(b, acmetest.Options{})
 	cert := w.cert("api", "api.example.com")
 	if rep := quiet(w).Renew(b.Context(), cert, apply.Options{}); len(rep.Problems) > 0 {
-		b.Fatal(rep.Problems)
+		b.Fatal(problems(rep))
 	}
 	w.ca.Requests()
 	n := 0
@@ -181,7 +181,7 @@ func BenchmarkSingleRun(b *testing.B) {
 	for b.Loop() {
 		r := quiet(w)
 		if rep := r.Renew(b.Context(), cert, force); len(rep.Problems) > 0 {
-			b.Fatal(rep.Problems)
+			b.Fatal(problems(rep))
 		}
 		r.Close()
 		n++
@@ -226,7 +226,7 @@ func BenchmarkEightAtATime(b *testing.B) {
 	renew := func(i int) {
 		cert := w.cert(fmt.Sprintf("n%d", i), fmt.Sprintf("n%d.example.com", i))
 		if rep := r.Renew(b.Context(), cert, force); len(rep.Problems) > 0 {
-			b.Error(rep.Problems)
+			b.Error(problems(rep))
 		}
 	}
 	crowd(certs, renew) // the keys and first certificates
@@ -258,7 +258,7 @@ func BenchmarkNothingDue(b *testing.B) {
 	}
 	file := w.write("config.yaml", []byte(doc.String()))
 	run := func() *config.Config {
-		cfg, err := config.Load(file)
+		cfg, err := config.Load(file, nil)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -269,7 +269,7 @@ func BenchmarkNothingDue(b *testing.B) {
 			wg.Go(func() {
 				for cert := range next {
 					if rep := r.Renew(b.Context(), cert, apply.Options{}); len(rep.Problems) > 0 {
-						b.Error(rep.Problems)
+						b.Error(problems(rep))
 					}
 				}
 			})
@@ -313,10 +313,11 @@ func bareScan(b *testing.B, configFile, state string, certs []config.Certificate
 	}
 	for _, cert := range certs {
 		dir := filepath.Join(state, "lineages", cert.Name)
-		var s plan.State
-		if err := json.Unmarshal(read(filepath.Join(dir, "state.json")), &s); err != nil {
+		var records struct{ State plan.State }
+		if err := json.Unmarshal(read(filepath.Join(dir, "state.json")), &records); err != nil {
 			b.Fatal(err)
 		}
+		s := records.State
 		files := []string{filepath.Join(dir, "live/privkey.pem")}
 		for _, k := range s.Keys {
 			files = append(files, filepath.Join(dir, "keys", k.Pin.Hex()+".pem"))

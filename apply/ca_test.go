@@ -32,8 +32,8 @@ func TestConfigurationOfACAReachesIt(t *testing.T) {
 	cert := w.cert("api", "api.example.com")
 	cert.ACME.Profile, cert.ACME.PreferredChain = "shortlived", root.Subject.CommonName
 	rep := w.renew(cert, apply.Options{})
-	if len(rep.Problems) != 1 || !strings.Contains(rep.Problems[0], "acme.eab") {
-		t.Errorf("without a binding: %q, want a problem that says what to set", rep.Problems)
+	if len(rep.Problems) != 1 || !strings.Contains(problems(rep)[0], "acme.eab") {
+		t.Errorf("without a binding: %q, want a problem that says what to set", problems(rep))
 	}
 	cert.ACME.EAB = &config.EAB{KID: "kid-1", HMACFile: w.write("hmac", []byte(secret+"\n"))}
 	live := w.mustRenew(cert, force)
@@ -51,8 +51,8 @@ func TestConfigurationOfACAReachesIt(t *testing.T) {
 	other := w.cert("other", "other.example.com")
 	other.ACME.AcceptTerms = false // for an account without a binding, which is another one
 	rep = w.renew(other, apply.Options{})
-	if len(rep.Problems) != 1 || !strings.Contains(rep.Problems[0], "accept_terms") {
-		t.Errorf("problems %q, want one that says what to set", rep.Problems)
+	if len(rep.Problems) != 1 || !strings.Contains(problems(rep)[0], "accept_terms") {
+		t.Errorf("problems %q, want one that says what to set", problems(rep))
 	}
 }
 

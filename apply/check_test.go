@@ -15,9 +15,11 @@ import (
 
 	"keepkey/apply"
 	"keepkey/config"
+	"keepkey/hooks"
 	"keepkey/internal/acmetest"
 	"keepkey/keystore"
 	"keepkey/pinset"
+	"keepkey/pinset/format"
 	"keepkey/plan"
 )
 
@@ -58,7 +60,11 @@ func stranger(t *testing.T) *tls.Certificate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key.(crypto.PrivateKey).(*ecdsa.PrivateKey)}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key.(crypto.PrivateKey).(*ecdsa.PrivateKey), Leaf: leaf}
 }
 
 func TestServerIsLookedAtAfterADeploy(t *testing.T) {
@@ -73,7 +79,7 @@ func TestServerIsLookedAtAfterADeploy(t *testing.T) {
 	})
 	cert.Check = []string{good}
 	if rep := w.renew(cert, force); len(rep.Problems) > 0 || !rep.Did(plan.Check) {
-		t.Errorf("done %v, problems %q: want a look at the server", rep.Done, rep.Problems)
+		t.Errorf("done %v, problems %q: want a look at the server", rep.Done, problems(rep))
 	}
 	if rep := w.renew(cert, apply.Options{}); len(rep.Done) != 0 {
 		t.Errorf("done %v: the server was seen to be right", rep.Done)
@@ -87,8 +93,8 @@ func TestFirstRunStopsWhereClientsMayKnowAnotherKey(t *testing.T) {
 	for name, change := range map[string]func(w *world, cert *config.Certificate){
 		"served already": func(_ *world, cert *config.Certificate) { cert.Check = []string{addr} },
 		"published already": func(w *world, cert *config.Certificate) {
-			cert.Channels = []config.Channel{{Name: "app", Format: "json", Lifetime: pinset.Lifetime{Duration: time.Hour},
-				Publish: []config.Hook{{File: w.write("pins.json", []byte("{}"))}}}}
+			cert.Channels = []config.Channel{{Name: "app", Format: format.JSON, Lifetime: pinset.Lifetime{Duration: time.Hour},
+				Publish: []hooks.Hook{hooks.File{Path: w.write("pins.json", []byte("{}"))}}}}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -97,15 +103,15 @@ func TestFirstRunStopsWhereClientsMayKnowAnotherKey(t *testing.T) {
 			cert := w.cert("api", "api.example.com")
 			change(w, &cert)
 			rep := w.renew(cert, force)
-			if len(rep.Done) != 0 || len(rep.Problems) != 1 || !strings.Contains(rep.Problems[0], "keepkey renew --name api --new-lineage") {
-				t.Fatalf("done %v, problems %q: want a stop that says what to type", rep.Done, rep.Problems)
+			if told := w.only(rep, plan.KeysElsewhere); len(rep.Done) != 0 || !strings.Contains(told, "keepkey renew --name api --new-lineage") {
+				t.Fatalf("done %v, problem %q: want a stop that says what to type", rep.Done, told)
 			}
 			if asked := w.ca.Requests(); len(asked) != 0 {
 				t.Errorf("the CA was asked: %q", asked)
 			}
 			cert.Check = nil // it will go on serving the other key, which is not this test's subject
 			if rep := w.renew(cert, apply.Options{NewLineage: true}); !rep.Did(plan.Install) {
-				t.Errorf("done %v, problems %q: want a fresh start, as it was asked for", rep.Done, rep.Problems)
+				t.Errorf("done %v, problems %q: want a fresh start, as it was asked for", rep.Done, problems(rep))
 			}
 		})
 	}
@@ -124,8 +130,8 @@ func TestFirstRunGoesAheadWhereNobodyAnswers(t *testing.T) {
 	r := w.runner()
 	r.CheckTime = time.Nanosecond
 	rep := r.Renew(t.Context(), cert, apply.Options{})
-	if !rep.Did(plan.Install) || len(rep.Problems) != 1 || !strings.Contains(rep.Problems[0], "looking at what") {
-		t.Errorf("done %v, problems %q: want the certificate, and the word that nobody serves it", rep.Done, rep.Problems)
+	if told := w.only(rep, plan.ServedKeyWrong); !rep.Did(plan.Install) || !strings.Contains(told, cert.Check[0]) {
+		t.Errorf("done %v, problem %q: want the certificate, and the word that nobody serves it", rep.Done, told)
 	}
 }
 
@@ -139,7 +145,7 @@ func TestAnotherKeyAtTheServerIsAProblem(t *testing.T) {
 	r := w.runner()
 	r.CheckTime = 5 * time.Second // for the first look, on a machine with much to do
 	rep := r.Renew(t.Context(), cert, apply.Options{})
-	if len(rep.Problems) != 1 || !strings.Contains(rep.Problems[0], "it serves another key") {
-		t.Errorf("problems %q, want one that says that another key is served", rep.Problems)
+	if told := w.only(rep, plan.ServedKeyWrong); !strings.Contains(told, "it serves a key with pin "+pinset.OfCertificate(other.Leaf).String()) {
+		t.Errorf("problem %q, want one that says that another key is served", told)
 	}
 }

@@ -2,7 +2,6 @@ package apply_test
 
 import (
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -14,6 +13,7 @@ import (
 
 	"keepkey/apply"
 	"keepkey/config"
+	"keepkey/hooks"
 	"keepkey/internal/acmetest"
 	"keepkey/pinset"
 	"keepkey/pinset/format"
@@ -25,8 +25,8 @@ func (w *world) pinned(name string) config.Certificate {
 	cert := w.cert(name, name+".example.com")
 	cert.KeepOldPin = 7 * 24 * time.Hour
 	cert.Channels = []config.Channel{{
-		Name: "app", Format: "json", Lifetime: pinset.Lifetime{Duration: 30 * 24 * time.Hour},
-		Publish: []config.Hook{{File: filepath.Join(w.dir, name+".json")}},
+		Name: "app", Format: format.JSON, Lifetime: pinset.Lifetime{Duration: 30 * 24 * time.Hour},
+		Publish: []hooks.Hook{hooks.File{Path: filepath.Join(w.dir, name+".json")}},
 	}}
 	return cert
 }
@@ -34,15 +34,15 @@ func (w *world) pinned(name string) config.Certificate {
 // published reads the pin set that clients download.
 func (w *world) published(cert config.Certificate) pinset.Set {
 	w.t.Helper()
-	data, err := os.ReadFile(cert.Channels[0].Publish[0].File)
+	data, err := os.ReadFile(cert.Channels[0].Publish[0].(hooks.File).Path)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	set, err := format.Decode("json", data)
+	found, err := format.JSON.Decode(data)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return set
+	return pinset.Set{Version: found.Version, Pins: found.Pins}
 }
 
 func (w *world) revoked(cert *x509.Certificate) bool {
@@ -65,7 +65,7 @@ func TestACompromisedKeyIsGoneInOneRun(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, acmetest.Options{})
 	cert := w.pinned("api")
-	cert.Deploy = []config.Hook{{Command: []string{"true"}, Timeout: time.Minute}}
+	cert.Deploy = []hooks.Hook{hooks.Command{Args: []string{"true"}, Timeout: time.Minute}}
 	first := w.mustRenew(cert, apply.Options{})
 	second := w.mustRenew(cert, apply.Options{Force: true})
 	bad, backup := w.state(cert).Active().Pin, w.state(cert).Backups()[0].Pin
@@ -78,7 +78,7 @@ func TestACompromisedKeyIsGoneInOneRun(t *testing.T) {
 	rep := r.Renew(t.Context(), cert, apply.Options{})
 	took := time.Since(start)
 	if len(rep.Problems) > 0 {
-		t.Fatal(rep.Problems)
+		t.Fatal(problems(rep))
 	}
 	t.Logf("from the command to the end: %s", took)
 
@@ -104,7 +104,7 @@ func TestACompromisedKeyIsGoneInOneRun(t *testing.T) {
 		t.Errorf("the compromised key's file: %v", err)
 	}
 	if rep := w.renew(cert, apply.Options{}); len(rep.Done)+len(rep.Problems) > 0 {
-		t.Errorf("another run had to do %v, %v", rep.Done, rep.Problems)
+		t.Errorf("another run had to do %v, %q", rep.Done, problems(rep))
 	}
 	if err := w.runner().Rotate(t.Context(), cert, apply.RotateOptions{Undo: true}); err == nil {
 		t.Error("there is a way back to a compromised key")
@@ -132,9 +132,8 @@ func TestACompromisedKeyIsReplacedAtAPriceOnlyWhenThatIsAccepted(t *testing.T) {
 	before := w.snapshot(cert)
 
 	err := w.runner().Rotate(t.Context(), cert, apply.RotateOptions{Compromised: true})
-	var closed *apply.GateClosedError
-	if !errors.As(err, &closed) || !strings.Contains(err.Error(), "version 1 on channel app lacks the key's pin") || !strings.Contains(err.Error(), "--accept-breakage") {
-		t.Fatalf("error %v, want one that says who would be locked out", err)
+	if told := refusal(err, plan.GateClosed); !strings.Contains(told, "version 1 on channel app lacks the key's pin") || !strings.Contains(told, "--accept-breakage") {
+		t.Fatalf("%v: %q, want a refusal that says who would be locked out", err, told)
 	}
 	if w.snapshot(cert) != before || w.state(cert).Rollover.Compromised {
 		t.Error("something was changed all the same")
@@ -145,7 +144,7 @@ func TestACompromisedKeyIsReplacedAtAPriceOnlyWhenThatIsAccepted(t *testing.T) {
 		t.Fatal(err)
 	}
 	if rep := r.Renew(t.Context(), cert, apply.Options{}); len(rep.Problems) > 0 {
-		t.Fatal(rep.Problems)
+		t.Fatal(problems(rep))
 	}
 	if live := pinset.OfCertificate(w.live(cert)); live == bad || slices.Contains(w.published(cert).Pins, bad) || !w.revoked(old) {
 		t.Errorf("%s is live, %v published", live, w.published(cert).Pins)
@@ -163,7 +162,7 @@ func TestNothingIsPublishedUntilACompromisedKeyIsOutOfUse(t *testing.T) {
 	w := newWorld(t, acmetest.Options{})
 	cert := w.pinned("api")
 	reloaded := filepath.Join(w.dir, "reloaded")
-	cert.Deploy = []config.Hook{{Command: []string{"test", "-e", reloaded}, Timeout: time.Minute}}
+	cert.Deploy = []hooks.Hook{hooks.Command{Args: []string{"test", "-e", reloaded}, Timeout: time.Minute}}
 	w.write("reloaded", nil)
 	old := w.mustRenew(cert, apply.Options{})
 	bad := w.state(cert).Active().Pin
@@ -175,8 +174,9 @@ func TestNothingIsPublishedUntilACompromisedKeyIsOutOfUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	rep := r.Renew(t.Context(), cert, apply.Options{})
-	if len(rep.Problems) != 1 || !slices.ContainsFunc(rep.Notes, func(n string) bool { return strings.Contains(n, "leaves the pin set once the new key is deployed") }) {
-		t.Errorf("problems %q, notes %q", rep.Problems, rep.Notes)
+	w.only(rep, plan.DeployFailing)
+	if notes := texts("api", rep.Notes); !slices.ContainsFunc(notes, func(n string) bool { return strings.Contains(n, "leaves the pin set once the new key is deployed") }) {
+		t.Errorf("notes %q", notes)
 	}
 	if set := w.published(cert); set.Version != 1 || w.revoked(old) {
 		t.Errorf("version %d was published, revoked: %v", set.Version, w.revoked(old))
@@ -199,8 +199,8 @@ func TestARevocationThatFailsIsTriedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	rep := r.Renew(t.Context(), cert, apply.Options{})
-	if len(rep.Problems) != 1 || !strings.Contains(rep.Problems[0], "whose key is compromised, is not revoked; the next run tries again") {
-		t.Errorf("problems %q", rep.Problems)
+	if told := w.only(rep, plan.RevocationFailing); !strings.Contains(told, "whose key is compromised, is not revoked") || !strings.Contains(told, "every run tries again") {
+		t.Errorf("problem %q", told)
 	}
 	if set := w.published(cert); slices.Contains(set.Pins, pinset.OfCertificate(old)) {
 		t.Error("the compromised key's pin is still published")
@@ -231,8 +231,8 @@ func TestALostKeyGivesWayToTheBackupKey(t *testing.T) {
 				t.Fatal(err)
 			}
 			rep := w.renew(cert, apply.Options{Force: true})
-			if len(rep.Problems) != 1 || !strings.Contains(rep.Problems[0], "let the backup key take over: keepkey rotate --name "+tt.name) {
-				t.Errorf("problems %q", rep.Problems)
+			if told := w.only(rep, plan.KeyMissing); !strings.Contains(told, "let the backup key take over: keepkey rotate --name "+tt.name) {
+				t.Errorf("problem %q", told)
 			}
 			r := w.runner()
 			if err := r.Rotate(t.Context(), cert, tt.o); err != nil {
@@ -240,7 +240,7 @@ func TestALostKeyGivesWayToTheBackupKey(t *testing.T) {
 			}
 			r.Renew(t.Context(), cert, apply.Options{}) // it goes on about the lost key while that is the active one
 			if rep := w.renew(cert, apply.Options{}); len(rep.Problems) > 0 {
-				t.Errorf("afterwards: %q", rep.Problems)
+				t.Errorf("afterwards: %q", problems(rep))
 			}
 			if live := pinset.OfCertificate(w.live(cert)); live != backup {
 				t.Errorf("%s is live, want the backup key", live)
@@ -263,8 +263,8 @@ func TestWithoutAnyBackupKeyANewOneTakesOverOnlyAtAPrice(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := w.runner().Rotate(t.Context(), cert, apply.RotateOptions{Compromised: true})
-	if err == nil || !strings.Contains(err.Error(), "no backup key can take over") {
-		t.Errorf("error %v", err)
+	if told := refusal(err, plan.NoSuccessor); !strings.Contains(told, "no backup key can take over") {
+		t.Errorf("%v: %q", err, told)
 	}
 	if n := len(w.state(cert).Keys); n != 2 {
 		t.Fatalf("there are %d keys now", n)
@@ -276,7 +276,7 @@ func TestWithoutAnyBackupKeyANewOneTakesOverOnlyAtAPrice(t *testing.T) {
 	rep := r.Renew(t.Context(), cert, apply.Options{})
 	live := pinset.OfCertificate(w.live(cert))
 	if live == bad || live == backup {
-		t.Errorf("%s is live (%q)", live, rep.Problems)
+		t.Errorf("%s is live (%q)", live, problems(rep))
 	}
 	if pins := w.published(cert).Pins; slices.Contains(pins, bad) || !slices.Contains(pins, live) {
 		t.Errorf("published %v", pins)
@@ -292,8 +292,8 @@ func TestRolloversOnSchedule(t *testing.T) {
 	first := w.state(cert).Active().Pin
 
 	w.offset = 364 * 24 * time.Hour
-	if rep := w.renew(cert, apply.Options{}); rep.Did(plan.Switch) || len(rep.Problems) > 0 {
-		t.Errorf("a day too early: %v %v", rep.Done, rep.Problems)
+	if rep := w.renew(cert, apply.Options{}); rep.Did(plan.SwitchKey) || len(rep.Problems) > 0 {
+		t.Errorf("a day too early: %v %q", rep.Done, problems(rep))
 	}
 	w.offset = 366 * 24 * time.Hour
 	w.mustRenew(cert, apply.Options{})
@@ -333,8 +333,8 @@ func TestACertificateThatIsGoneIsNotTakenForRevoked(t *testing.T) {
 	}
 	for range 2 {
 		rep := r.Renew(t.Context(), cert, apply.Options{})
-		if len(rep.Problems) != 1 || !strings.Contains(rep.Problems[0], fmt.Sprintf("(serial %x), whose key is compromised, is not revoked", lost.SerialNumber)) {
-			t.Errorf("problems %q", rep.Problems)
+		if told := w.only(rep, plan.RevocationFailing); !strings.Contains(told, fmt.Sprintf("(serial %x), whose key is compromised, is not revoked", lost.SerialNumber)) {
+			t.Errorf("problem %q", told)
 		}
 	}
 	if !w.revoked(kept) || w.revoked(lost) {

@@ -39,14 +39,14 @@ func TestDNS01(t *testing.T) {
 		t.Errorf("%d TXT records were left behind", n)
 	}
 	rep := w.renew(certWith("big", "gcloud", "none"), apply.Options{})
-	if len(rep.Problems) != 1 || rep.Did(plan.Obtain) || !strings.Contains(rep.Problems[0], "contrib/alldns") {
-		t.Errorf("problems %q, want one that says how to get the provider", rep.Problems)
+	if len(rep.Problems) != 1 || rep.Did(plan.Obtain) || !strings.Contains(problems(rep)[0], "contrib/alldns") {
+		t.Errorf("problems %q, want one that says how to get the provider", problems(rep))
 	}
 	if err := os.Chmod(env, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	rep = w.renew(certWith("open", "rfc2136", "none"), apply.Options{})
-	if len(rep.Problems) != 1 || !strings.Contains(rep.Problems[0], "chmod 600") || strings.Contains(rep.Problems[0], acmetest.TSIGSecret) {
-		t.Errorf("problems %q, want one that says what to do and shows no secret", rep.Problems)
+	if len(rep.Problems) != 1 || !strings.Contains(problems(rep)[0], "chmod 600") || strings.Contains(problems(rep)[0], acmetest.TSIGSecret) {
+		t.Errorf("problems %q, want one that says what to do and shows no secret", problems(rep))
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -13,12 +14,14 @@ import (
 	"testing"
 	"time"
 
+	"keepkey/acme"
 	"keepkey/apply"
 	"keepkey/config"
 	"keepkey/internal/acmetest"
 	"keepkey/keystore"
 	"keepkey/pinset"
 	"keepkey/plan"
+	"keepkey/status"
 )
 
 // world is a state directory and a CA.
@@ -40,7 +43,7 @@ func newWorld(t testing.TB, o acmetest.Options) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(ca.Close)
-	w := &world{t: t, ca: ca, dir: t.TempDir(), log: &logBuffer{}, requestTimeout: 20 * time.Second}
+	w := &world{t: t, ca: ca, dir: fastDir(t), log: &logBuffer{}, requestTimeout: 20 * time.Second}
 	w.write("ca.pem", ca.CAPEM)
 	w.store, err = keystore.OpenLocked(filepath.Join(w.dir, "state"), "")
 	if err != nil {
@@ -48,6 +51,60 @@ func newWorld(t testing.TB, o acmetest.Options) *world {
 	}
 	t.Cleanup(func() { w.store.Close() })
 	return w
+}
+
+// fastDir is a directory in memory, where there is such a thing: each run syncs some
+// dozens of files.
+func fastDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "keepkey-test-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// texts is what a person reads of findings: for each its lines.
+func texts(name string, findings []plan.Finding) []string {
+	var all []string
+	for _, f := range findings {
+		all = append(all, strings.Join(status.ProblemOf(name, f).Lines(), "\n"))
+	}
+	return all
+}
+
+// codes are the codes of findings, in order.
+func codes(findings []plan.Finding) []plan.Code {
+	var all []plan.Code
+	for _, f := range findings {
+		all = append(all, f.Code)
+	}
+	return all
+}
+
+// problems is what a person reads of a report's problems.
+func problems(rep apply.Report) []string { return texts(rep.Name, rep.Problems) }
+
+// only returns the text of the one problem of a run that failed in one way, or "" with
+// an error of the test.
+func (w *world) only(rep apply.Report, code plan.Code) string {
+	w.t.Helper()
+	if len(rep.Problems) != 1 || rep.Problems[0].Code != code {
+		w.t.Errorf("problems %q, want one with the code %s", problems(rep), code)
+		return ""
+	}
+	return problems(rep)[0]
+}
+
+// refusal returns what a person reads of a refusal with a code, or "" when the error is
+// not one.
+func refusal(err error, code plan.Code) string {
+	var refused *plan.Refusal
+	if !errors.As(err, &refused) || refused.Finding.Code != code {
+		return ""
+	}
+	return texts(refused.Lineage, []plan.Finding{refused.Finding})[0]
 }
 
 // in is the world as a subtest sees it.
@@ -98,7 +155,7 @@ func (w *world) mustRenew(cert config.Certificate, o apply.Options) *x509.Certif
 	w.t.Helper()
 	rep := w.renew(cert, o)
 	if len(rep.Problems) > 0 {
-		w.t.Fatalf("%s: %q\n%s", cert.Name, rep.Problems, w.log)
+		w.t.Fatalf("%s: %q\n%s", cert.Name, problems(rep), w.log)
 	}
 	return w.live(cert)
 }
@@ -110,11 +167,11 @@ func (w *world) live(cert config.Certificate) *x509.Certificate {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	data, err := os.ReadFile(filepath.Join(l.LiveDir(), "fullchain.pem"))
+	data, err := os.ReadFile(filepath.Join(l.Live.Dir(), "fullchain.pem"))
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	keyPEM, err := os.ReadFile(filepath.Join(l.LiveDir(), "privkey.pem"))
+	keyPEM, err := os.ReadFile(filepath.Join(l.Live.Dir(), "privkey.pem"))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -133,10 +190,10 @@ func (w *world) live(cert config.Certificate) *x509.Certificate {
 	return chain.Leaf()
 }
 
-func (w *world) state(cert config.Certificate) *plan.State {
+func (w *world) state(cert config.Certificate) plan.State {
 	w.t.Helper()
 	in, _, err := w.runner().Plan(context.Background(), cert, apply.Options{})
-	if err != nil || in.State == nil {
+	if err != nil || in.State.IsZero() {
 		w.t.Fatalf("state of %s: %v", cert.Name, err)
 	}
 	return in.State
@@ -202,4 +259,9 @@ func (l *logBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
+}
+
+func TestMain(m *testing.M) {
+	acme.SetLogger(slog.New(slog.DiscardHandler))
+	os.Exit(m.Run())
 }

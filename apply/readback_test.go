@@ -13,8 +13,10 @@ import (
 
 	"keepkey/apply"
 	"keepkey/config"
+	"keepkey/hooks"
 	"keepkey/internal/acmetest"
 	"keepkey/pinset"
+	"keepkey/pinset/format"
 	"keepkey/plan"
 )
 
@@ -60,9 +62,9 @@ func (w *world) withCDN(c *cdn) config.Certificate {
 	c.upload = filepath.Join(w.dir, "upload.json")
 	cert := w.cert("api", "api.example.com")
 	cert.Channels = []config.Channel{{
-		Name: "ota", Format: "json", Lifetime: pinset.Lifetime{Duration: 30 * 24 * time.Hour},
-		Publish:  []config.Hook{{File: c.upload}},
-		ReadBack: &config.ReadBack{URL: server.URL + "/pins.json", Timeout: 10 * time.Second},
+		Name: "ota", Format: format.JSON, Lifetime: pinset.Lifetime{Duration: 30 * 24 * time.Hour},
+		Publish:  []hooks.Hook{hooks.File{Path: c.upload}},
+		ReadBack: hooks.URL{URL: server.URL + "/pins.json", Timeout: 10 * time.Second},
 	}}
 	return cert
 }
@@ -83,7 +85,7 @@ func TestPublicationIsConfirmedOnceItIsSeen(t *testing.T) {
 	cert := w.withCDN(&cdn{after: 2}) // it takes a moment
 	rep := w.renew(cert, apply.Options{})
 	if len(rep.Problems) > 0 || !rep.Did(plan.ReadBack) || !w.confirmed(cert) {
-		t.Errorf("done %v, problems %q: want it read back and confirmed", rep.Done, rep.Problems)
+		t.Errorf("done %v, problems %q: want it read back and confirmed", rep.Done, problems(rep))
 	}
 }
 
@@ -110,8 +112,8 @@ func TestPublicationThatIsNotSeenIsNotConfirmed(t *testing.T) {
 				return r.Renew(t.Context(), cert, o)
 			}
 			rep := run(apply.Options{})
-			if len(rep.Problems) != 1 || !strings.Contains(rep.Problems[0], tt.want) || strings.Contains(rep.Problems[0], "\x1b") {
-				t.Errorf("problems %q, want one that says %q", rep.Problems, tt.want)
+			if told := w.only(rep, plan.PublicationUnseen); !strings.Contains(told, tt.want) || strings.Contains(told, "\x1b") {
+				t.Errorf("problem %q, want one that says %q", told, tt.want)
 			}
 			if w.confirmed(cert) {
 				t.Error("it was confirmed all the same")
@@ -121,15 +123,16 @@ func TestPublicationThatIsNotSeenIsNotConfirmed(t *testing.T) {
 			}
 			// It is not looked for at every run, and the problem stays told.
 			lookups := tt.cdn.lookups
-			if rep := run(apply.Options{}); len(rep.Problems) != 1 || tt.cdn.lookups != lookups {
-				t.Errorf("problems %q, %d further looks: want the problem, and no look yet", rep.Problems, tt.cdn.lookups-lookups)
+			w.only(run(apply.Options{}), plan.PublicationUnseen)
+			if tt.cdn.lookups != lookups {
+				t.Errorf("%d further looks: want none yet", tt.cdn.lookups-lookups)
 			}
 			tt.cdn.mu.Lock()
 			tt.cdn.after, tt.cdn.change = 0, nil
 			tt.cdn.mu.Unlock()
 			w.offset = 2 * time.Minute
 			if rep := run(apply.Options{}); len(rep.Problems) > 0 || !w.confirmed(cert) {
-				t.Errorf("problems %q: want it confirmed, now that it is there", rep.Problems)
+				t.Errorf("problems %q: want it confirmed, now that it is there", problems(rep))
 			}
 		})
 	}

@@ -91,7 +91,7 @@ func TestRequestsForARenewal(t *testing.T) {
 	for i := range 2 {
 		cert := w.cert(fmt.Sprintf("api%d", i), fmt.Sprintf("api%d.example.com", i))
 		if rep := r.Renew(t.Context(), cert, apply.Options{}); len(rep.Problems) > 0 {
-			t.Fatal(rep.Problems)
+			t.Fatal(problems(rep))
 		}
 	}
 	single := map[string]int{}
@@ -126,7 +126,7 @@ func TestRenewalWindowThatSaysNow(t *testing.T) {
 	w.ca.Requests()
 	rep := w.renew(cert, apply.Options{})
 	if len(rep.Problems) > 0 || !rep.Did(plan.Obtain) {
-		t.Fatalf("done %v, problems %q: want a renewal", rep.Done, rep.Problems)
+		t.Fatalf("done %v, problems %q: want a renewal", rep.Done, problems(rep))
 	}
 	second := w.live(cert)
 	if pinset.OfCertificate(first) != pinset.OfCertificate(second) {
@@ -167,7 +167,7 @@ func TestRenewalWindowThatSaysLater(t *testing.T) {
 	w.offset = 65 * day // by its lifetime it would be due
 	rep := w.renew(cert, apply.Options{})
 	if len(rep.Problems) > 0 || rep.Did(plan.Obtain) {
-		t.Fatalf("done %v, problems %q: want no renewal", rep.Done, rep.Problems)
+		t.Fatalf("done %v, problems %q: want no renewal", rep.Done, problems(rep))
 	}
 	w.ca.Requests()
 	w.offset += time.Hour
@@ -177,7 +177,7 @@ func TestRenewalWindowThatSaysLater(t *testing.T) {
 	}
 	w.offset = 73 * day
 	if rep := w.renew(cert, apply.Options{}); !rep.Did(plan.Obtain) {
-		t.Errorf("done %v, problems %q: want a renewal", rep.Done, rep.Problems)
+		t.Errorf("done %v, problems %q: want a renewal", rep.Done, problems(rep))
 	}
 }
 
@@ -195,11 +195,11 @@ func TestOneFailingCertificateDoesNotStopTheOthers(t *testing.T) {
 	wg.Wait()
 	for i, want := range []bool{true, false, true} {
 		if got := reports[i].Did(plan.Install); got != want {
-			t.Errorf("%s: installed %v, want %v (%q)", reports[i].Name, got, want, reports[i].Problems)
+			t.Errorf("%s: installed %v, want %v (%q)", reports[i].Name, got, want, problems(reports[i]))
 		}
 	}
-	if len(reports[1].Problems) != 1 || !strings.Contains(reports[1].Problems[0], "http-01 challenge for bad.example.com") {
-		t.Errorf("problems %q, want one that says which challenge failed", reports[1].Problems)
+	if len(reports[1].Problems) != 1 || !strings.Contains(problems(reports[1])[0], "http-01 challenge for bad.example.com") {
+		t.Errorf("problems %q, want one that says which challenge failed", problems(reports[1]))
 	}
 }
 

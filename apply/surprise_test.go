@@ -1,6 +1,7 @@
 package apply_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,10 +11,13 @@ import (
 
 	"keepkey/apply"
 	"keepkey/config"
+	"keepkey/hooks"
 	"keepkey/internal/acmetest"
 	"keepkey/invariant"
 	"keepkey/pinset"
+	"keepkey/pinset/format"
 	"keepkey/plan"
+	"keepkey/status"
 )
 
 // Nothing switches keys by surprise: whatever is changed, lost or brought back behind
@@ -34,7 +38,7 @@ func TestNothingButARolloverSwitchesKeys(t *testing.T) {
 		{
 			name:   "another key type",
 			change: func(_ *world, c *config.Certificate) { c.KeyType = pinset.EC384 },
-			note:   "key_type is ec384, but the backup key", renewed: true,
+			note:   "is of type ec256, and the configuration asks for another", renewed: true,
 		},
 		{name: "another name", change: func(_ *world, c *config.Certificate) { c.Domains = append(c.Domains, "new.example.com") }, renewed: true},
 		{name: "one name less", change: func(_ *world, c *config.Certificate) { c.Domains = c.Domains[:1] }, renewed: true},
@@ -46,14 +50,14 @@ func TestNothingButARolloverSwitchesKeys(t *testing.T) {
 		{name: "more backup keys", change: func(_ *world, c *config.Certificate) { c.Backups = 3 }, renewed: true},
 		{name: "a channel more", change: func(w *world, c *config.Certificate) {
 			c.Channels = append(c.Channels, config.Channel{
-				Name: "web", Format: "json", Lifetime: pinset.Lifetime{Duration: time.Hour},
-				Publish: []config.Hook{{File: filepath.Join(w.dir, c.Name+"-web.json")}},
+				Name: "web", Format: format.JSON, Lifetime: pinset.Lifetime{Duration: time.Hour},
+				Publish: []hooks.Hook{hooks.File{Path: filepath.Join(w.dir, c.Name+"-web.json")}},
 			})
 		}, renewed: true},
 		{name: "a channel more that does not work", change: func(w *world, c *config.Certificate) {
 			c.Channels = append(c.Channels, config.Channel{
-				Name: "web", Format: "json", Lifetime: pinset.Lifetime{Duration: time.Hour},
-				Publish: []config.Hook{{File: filepath.Join(w.dir, "nowhere", "web.json")}},
+				Name: "web", Format: format.JSON, Lifetime: pinset.Lifetime{Duration: time.Hour},
+				Publish: []hooks.Hook{hooks.File{Path: filepath.Join(w.dir, "nowhere", "web.json")}},
 			})
 		}, problem: "is not out on channel web", renewed: true},
 		{
@@ -73,12 +77,12 @@ func TestNothingButARolloverSwitchesKeys(t *testing.T) {
 		{
 			name:    "the state is lost",
 			change:  func(w *world, c *config.Certificate) { w.remove(c, "state.json") },
-			problem: "state.json is missing, but keys or certificates are there", rotate: "run keepkey renew first",
+			problem: "state.json is missing, but keys or certificates are there", rotate: "restore state.json from a backup",
 		},
 		{
 			name:    "the ledger is lost",
 			change:  func(w *world, c *config.Certificate) { w.remove(c, "ledger.jsonl") },
-			problem: "nothing is published and no key may be switched to until it is whole", rotate: "closed, since the ledger is not whole",
+			problem: "nothing is published and no key is switched until it is whole", rotate: "closed, since the ledger is not whole",
 			renewed: true,
 		},
 		{
@@ -106,13 +110,13 @@ func TestNothingButARolloverSwitchesKeys(t *testing.T) {
 				}
 			}
 			if tt.problem == "" && len(rep.Problems) > 0 {
-				t.Errorf("problems %q", rep.Problems)
+				t.Errorf("problems %q", problems(rep))
 			}
-			if tt.problem != "" && !slices.ContainsFunc(rep.Problems, func(p string) bool { return strings.Contains(p, tt.problem) }) {
-				t.Errorf("problems %q, want one with %q", rep.Problems, tt.problem)
+			if tt.problem != "" && !slices.ContainsFunc(problems(rep), func(p string) bool { return strings.Contains(p, tt.problem) }) {
+				t.Errorf("problems %q, want one with %q", problems(rep), tt.problem)
 			}
-			if tt.note != "" && !slices.ContainsFunc(rep.Notes, func(n string) bool { return strings.Contains(n, tt.note) }) {
-				t.Errorf("notes %q, want one with %q", rep.Notes, tt.note)
+			if notes := texts(cert.Name, rep.Notes); tt.note != "" && !slices.ContainsFunc(notes, func(n string) bool { return strings.Contains(n, tt.note) }) {
+				t.Errorf("notes %q, want one with %q", notes, tt.note)
 			}
 			if got := rep.Did(plan.Obtain); got != tt.renewed {
 				t.Errorf("renewed: %v", got)
@@ -127,8 +131,12 @@ func TestNothingButARolloverSwitchesKeys(t *testing.T) {
 			// And a rollover that is asked for then keeps the promise, or is refused.
 			err := w.runner().Rotate(t.Context(), cert, apply.RotateOptions{WhenOpen: tt.rotate == ""})
 			if tt.rotate != "" {
-				if err == nil || !strings.Contains(err.Error(), tt.rotate) {
-					t.Errorf("rotate says %v, want %q", err, tt.rotate)
+				var refused *plan.Refusal
+				if !errors.As(err, &refused) {
+					t.Fatalf("rotate says %v, want a refusal", err)
+				}
+				if told := texts(cert.Name, []plan.Finding{refused.Finding})[0]; !strings.Contains(told, tt.rotate) {
+					t.Errorf("rotate says %q, want %q", told, tt.rotate)
 				}
 				return
 			}
@@ -137,10 +145,10 @@ func TestNothingButARolloverSwitchesKeys(t *testing.T) {
 			}
 			rep = w.renew(cert, apply.Options{})
 			if v := plan.Gate(w.input(cert), pinset.OfCertificate(w.live(cert))); !v.Open {
-				t.Errorf("the gate for what is live now is %s", plan.TellGate(cert.Name, v))
+				t.Errorf("the gate for what is live now is %s", status.GateOf(cert.Name, v).Text)
 			}
-			if working := tt.problem == "" || strings.Contains(tt.problem, "not configured any more"); rep.Did(plan.Switch) != working {
-				t.Errorf("switched: %v (%q, %q)", rep.Did(plan.Switch), rep.Problems, rep.Notes)
+			if working := tt.problem == "" || strings.Contains(tt.problem, "not configured any more"); rep.Did(plan.SwitchKey) != working {
+				t.Errorf("switched: %v (%q, %q)", rep.Did(plan.SwitchKey), problems(rep), texts(cert.Name, rep.Notes))
 			}
 		})
 	}
@@ -156,7 +164,7 @@ func (w *world) remove(cert *config.Certificate, name string) {
 
 func (w *world) found(cert config.Certificate) invariant.Found {
 	w.t.Helper()
-	f, err := invariant.Look(w.store, cert)
+	f, err := invariant.Look(w.store, apply.Goal(cert))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -237,8 +245,8 @@ func TestAnOldBackupOfTheStateIsNotGoneOnWith(t *testing.T) {
 	}
 	published := w.published(cert)
 	rep := w.renew(cert, apply.Options{Force: true})
-	if len(rep.Problems) != 1 || !strings.Contains(rep.Problems[0], "holds version 3 of the pin set, and the ledger knows of 1: the state directory must be from an old backup") {
-		t.Errorf("problems %q", rep.Problems)
+	if told := w.only(rep, plan.StateOutdated); !strings.Contains(told, "holds version 3 of the pin set, and the ledger knows of 1") || !strings.Contains(told, "the state directory is from an old backup") {
+		t.Errorf("problem %q", told)
 	}
 	if len(rep.Done) > 0 || w.published(cert).Version != published.Version {
 		t.Errorf("it did %v, and published version %d", rep.Done, w.published(cert).Version)

@@ -286,7 +286,10 @@ func (c *checker) completes() {
 	}
 	p := plan.Next(plan.Input{
 		Goal: c.Goal, State: c.State, Ledger: c.Ledger, Now: c.out.Now, Host: c.Host,
-		Disk: plan.Disk{Live: c.Live, LiveProblem: c.LiveProblem, LedgerProblem: c.LedgerProblem, KeyProblems: c.KeyProblems},
+		Disk: plan.Disk{
+			Live: c.Live, LiveProblem: c.LiveProblem, Versions: slices.Sorted(maps.Keys(c.Versions)),
+			LedgerProblem: c.LedgerProblem, KeyProblems: c.KeyProblems,
+		},
 	})
 	if a, due := p.Due(c.out.Now); due {
 		c.violate("I9", "still to be done: %s %s (%s)", a.Kind, a.Channel, a.Why.Code)
@@ -354,20 +357,49 @@ func (c *checker) isBounded() {
 	}
 }
 
-// I13: what was stored never changes, and what is live only ever becomes newer.
+// I13: what was stored never changes, it is removed only when nobody needs it any more,
+// and what is live only ever becomes newer.
 func (c *checker) neverWorse() {
 	b := c.out.Before
 	if b == nil {
 		return
 	}
 	for n, hash := range b.Versions {
-		if c.Versions[n] != hash {
-			c.violate("I13", "certificate version %d was changed or removed", n)
+		switch now, there := c.Versions[n]; {
+		case there && now != hash:
+			c.violate("I13", "certificate version %d was changed", n)
+		case !there && c.needed(n):
+			c.violate("I13", "certificate version %d was removed, and may be needed", n)
 		}
 	}
 	if c.Live < b.Live {
 		c.violate("I13", "version %d is live, after version %d", c.Live, b.Live)
 	}
+}
+
+// keptVersions is how many of the newest versions are there in any case.
+const keptVersions = 5
+
+// needed reports whether a stored version must not be removed: it is among the newest,
+// some host may serve it, or it is valid still and might have to be revoked.
+func (c *checker) needed(n int) bool {
+	newer := 0
+	for other := range c.Versions {
+		if other > n {
+			newer++
+		}
+	}
+	state := c.State
+	if state.IsZero() {
+		state = c.out.Before.State
+	}
+	for _, h := range state.Hosts {
+		if h.Installed == n {
+			return true
+		}
+	}
+	valid := func(i plan.Issued) bool { return i.Version == n && !c.out.Now.After(i.NotAfter) }
+	return newer < keptVersions || n == c.Live || slices.ContainsFunc(c.out.Before.State.Issued, valid)
 }
 
 // I14: a key is replaced only when that was asked for.

@@ -1,6 +1,7 @@
 package invariant_test
 
 import (
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -12,10 +13,12 @@ import (
 	"keepkey/acme"
 	"keepkey/apply"
 	"keepkey/config"
+	"keepkey/hooks"
 	"keepkey/internal/acmetest"
 	"keepkey/invariant"
 	"keepkey/keystore"
 	"keepkey/pinset"
+	"keepkey/pinset/format"
 	"keepkey/plan"
 )
 
@@ -50,14 +53,14 @@ func newScene(t *testing.T, ca *acmetest.Server) *scene {
 		ACME:      config.ACME{Directory: ca.Directory, AcceptTerms: true, CABundle: bundle},
 		Challenge: config.Challenge{HTTP01: &config.HTTP01{Listen: ca.HTTPAddr}},
 		Channels: []config.Channel{{
-			Name: "app", Format: "json", Lifetime: pinset.Lifetime{Duration: 24 * time.Hour},
-			Publish: []config.Hook{{File: filepath.Join(dir, "pins.json")}},
+			Name: "app", Format: format.JSON, Lifetime: pinset.Lifetime{Duration: 24 * time.Hour},
+			Publish: []hooks.Hook{hooks.File{Path: filepath.Join(dir, "pins.json")}},
 		}},
 	}
 	r := &apply.Runner{Store: store, Now: time.Now, Log: slog.New(slog.DiscardHandler)}
 	defer r.Close()
 	if rep := r.Renew(t.Context(), cert, apply.Options{}); len(rep.Problems) > 0 {
-		t.Fatal(rep.Problems)
+		t.Fatalf("%+v", rep.Problems)
 	}
 	s := &scene{t: t, dir: filepath.Join(dir, "state", "lineages", "api"), store: store, cert: cert}
 	before := s.look()
@@ -72,7 +75,7 @@ func newScene(t *testing.T, ca *acmetest.Server) *scene {
 
 func (s *scene) look() invariant.Found {
 	s.t.Helper()
-	f, err := invariant.Look(s.store, s.cert)
+	f, err := invariant.Look(s.store, apply.Goal(s.cert))
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -97,14 +100,14 @@ func (s *scene) changeState(change func(*plan.State)) {
 	s.t.Helper()
 	l, err := s.store.Lineage("api")
 	s.must(err)
-	data, rev, err := l.State()
+	records, err := l.Records.Load()
 	s.must(err)
-	state, err := plan.ParseState("api", data)
+	state, err := plan.ParseState("api", records.State)
 	s.must(err)
-	change(state)
-	data, err = state.Marshal()
+	change(&state)
+	data, err := state.Marshal("keepkey/test")
 	s.must(err)
-	_, err = l.SwapState(rev, data)
+	_, err = l.Records.Swap(records, data, nil)
 	s.must(err)
 }
 
@@ -117,7 +120,8 @@ func (s *scene) otherKeyLive() {
 		for i := range st.Keys {
 			if st.Keys[i].Role == plan.Backup {
 				st.Keys[i].Role = plan.Active
-				st.Certificate.Pin = st.Keys[i].Pin // which it is not for: so another is obtained
+				// Which it is not for: so another is obtained.
+				st.Certificate.Pin, st.Certificate.Digest = st.Keys[i].Pin, ""
 			} else {
 				st.Keys[i].Role = plan.Retired
 			}
@@ -145,12 +149,11 @@ func (s *scene) appendLedger(e pinset.Entry) {
 	s.t.Helper()
 	l, err := s.store.Lineage("api")
 	s.must(err)
-	ledger := s.look().Ledger
-	e.At = time.Now()
-	next, line, err := ledger.Append(e)
+	records, err := l.Records.Load()
 	s.must(err)
-	s.must(l.AppendLedger(ledger.Size(), line))
-	s.changeState(func(st *plan.State) { st.Ledger = next.Head() })
+	e.At = time.Now()
+	_, err = l.Records.Swap(records, records.State, &e)
+	s.must(err)
 }
 
 // TestWhatDoesNotHoldIsFound breaks each invariant, and nothing that goes unnoticed
@@ -193,9 +196,17 @@ func TestWhatDoesNotHoldIsFound(t *testing.T) {
 		{"I5", "no backup key can be used", func(s *scene) { s.must(os.Chmod(s.keyPath(backup(s)), 0o644)) }},
 		{"I5", "a backup key is missing", func(s *scene) { s.cert.Backups = 2 }},
 		{"I6", "a pin set that may be out lacks the live key", func(s *scene) { s.newSet("intended") }},
-		{"I7", "the ledger lost a line that the state forgot", func(s *scene) {
+		{"I7", "the ledger lost its lines, and the state forgot them", func(s *scene) {
 			s.must(os.Remove(s.path("ledger.jsonl")))
-			s.changeState(func(st *plan.State) { st.Ledger = pinset.Ledger{}.Head() })
+			data, err := os.ReadFile(s.path("state.json"))
+			s.must(err)
+			old, empty := s.out.Before.Ledger.Head(), pinset.Ledger{}.Head()
+			forgotten := strings.Replace(string(data), fmt.Sprintf(`"entries": %d,`, old.Entries), `"entries": 0,`, 1)
+			forgotten = strings.Replace(forgotten, old.Hash, empty.Hash, 1)
+			s.must(os.WriteFile(s.path("state.json"), []byte(forgotten), 0o600))
+			if f := s.look(); f.LedgerProblem != nil || f.StateProblem != nil {
+				t.Fatalf("it is noticed without the invariant: %v %v", f.LedgerProblem, f.StateProblem)
+			}
 		}},
 		{"I7", "the ledger was edited", func(s *scene) {
 			data, err := os.ReadFile(s.path("ledger.jsonl"))
@@ -215,7 +226,7 @@ func TestWhatDoesNotHoldIsFound(t *testing.T) {
 			s.out.Run.Status = 4
 			l, err := s.store.Lineage("api")
 			s.must(err)
-			_, err = l.CreateKey(pinset.EC256)
+			_, err = l.Keys.Create(pinset.EC256)
 			s.must(err)
 		}},
 		{"I9", "something is left to do", func(s *scene) { s.must(os.Remove(s.path("live"))) }},
@@ -241,10 +252,15 @@ func TestWhatDoesNotHoldIsFound(t *testing.T) {
 		{"I13", "a stored certificate was changed", func(s *scene) {
 			s.must(os.WriteFile(s.path("certs", "1", "chain.pem"), nil, 0o644))
 		}},
+		{"I13", "one of the newest certificates was removed", func(s *scene) { s.out.Before.Versions[2] = "some hash" }},
 		{"I13", "an older certificate is live", func(s *scene) { s.out.Before.Live = 2 }},
 		{"I14", "another key is live, and nobody asked", func(s *scene) { s.otherKeyLive() }},
 		{"I15", "a switch before its time", func(s *scene) {
-			s.out.Before.State.Active().Pin = pinset.Pin{7}
+			for i, k := range s.out.Before.State.Keys {
+				if k.Role == plan.Active {
+					s.out.Before.State.Keys[i].Pin = pinset.Pin{7}
+				}
+			}
 			s.newSet("intended")
 		}},
 		{"I16", "one event, told in two ways", func(s *scene) {
