@@ -354,20 +354,48 @@ func (c *checker) isBounded() {
 	}
 }
 
-// I13: what was stored never changes, and what is live only ever becomes newer.
+// keptVersions is how many certificate versions are never removed, however old.
+const keptVersions = 5
+
+// I13: what was stored never changes, and what is live only ever becomes newer. What is
+// removed is old, has expired, and is served nowhere.
 func (c *checker) neverWorse() {
 	b := c.out.Before
 	if b == nil {
 		return
 	}
 	for n, hash := range b.Versions {
-		if c.Versions[n] != hash {
-			c.violate("I13", "certificate version %d was changed or removed", n)
+		now, there := c.Versions[n]
+		switch {
+		case there && now != hash:
+			c.violate("I13", "certificate version %d was changed", n)
+		case !there && !c.dispensable(n):
+			c.violate("I13", "certificate version %d was removed", n)
 		}
 	}
 	if c.Live < b.Live {
 		c.violate("I13", "version %d is live, after version %d", c.Live, b.Live)
 	}
+}
+
+// dispensable reports whether a stored version may be gone.
+func (c *checker) dispensable(n int) bool {
+	newer := 0
+	for v := range c.Versions {
+		if v > n {
+			newer++
+		}
+	}
+	needed := newer < keptVersions || n == c.out.Before.Live
+	for _, s := range []plan.State{c.out.Before.State, c.State} {
+		for _, i := range s.Issued {
+			needed = needed || (i.Version == n && !c.out.Now.After(i.NotAfter))
+		}
+		for _, h := range s.Hosts {
+			needed = needed || h.Installed == n
+		}
+	}
+	return !needed
 }
 
 // I14: a key is replaced only when that was asked for.
