@@ -35,11 +35,13 @@ const keepVersions = 5
 
 // prunings returns the stored versions that nobody needs any more: not among the
 // newest, not installed on any host, and expired. One that has not expired is kept,
-// since its key may yet be compromised, and to revoke it takes the certificate. By a
-// wrong clock nothing has expired.
+// since its key may yet be compromised, and to revoke it takes the certificate.
 func prunings(in Input) []Action {
-	if in.State.Certificate == nil || len(in.Disk.Versions) <= keepVersions || wrongClock(in) != nil {
+	if in.State.Certificate == nil || len(in.Disk.Versions) <= keepVersions {
 		return nil
+	}
+	if wrongClock(in) != nil {
+		return nil // it can't say what has expired
 	}
 	needed := []int{in.Disk.Live, in.State.Certificate.Version}
 	for _, h := range in.State.Hosts {
