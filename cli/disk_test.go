@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"testing"
 
+	"keepkey/apply"
 	"keepkey/config"
 	"keepkey/invariant"
 	"keepkey/keystore"
@@ -94,7 +95,7 @@ func TestADiskThatTakesNothingCostsNothing(t *testing.T) {
 // look reads the host's lineage.
 func (h *host) look() invariant.Found {
 	h.t.Helper()
-	cfg, err := config.Load(filepath.Join(h.dir, "config.yaml"))
+	cfg, err := config.Load(filepath.Join(h.dir, "config.yaml"), nil)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -102,7 +103,7 @@ func (h *host) look() invariant.Found {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	found, err := invariant.Look(store, cfg.Certificates[0])
+	found, err := invariant.Look(store, apply.Goal(cfg.Certificates[0]))
 	if err != nil {
 		h.t.Fatal(err)
 	}

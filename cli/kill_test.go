@@ -111,24 +111,26 @@ func (h *host) activePin(name string) pinset.Pin {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	var state struct {
-		Keys []struct {
-			Pin  pinset.Pin
-			Role string
-		}
+	var records struct {
 		Ledger pinset.Head
+		State  struct {
+			Keys []struct {
+				Pin  pinset.Pin
+				Role string
+			}
+		}
 	}
-	if err := json.Unmarshal(data, &state); err != nil {
+	if err := json.Unmarshal(data, &records); err != nil {
 		h.t.Fatal(err)
 	}
 	lines, err := os.ReadFile(filepath.Join(h.lineage(name), "ledger.jsonl"))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		h.t.Fatal(err)
 	}
-	if _, _, err := pinset.ParseLedger(lines, state.Ledger); err != nil {
+	if _, _, err := pinset.ParseLedger(lines, records.Ledger); err != nil {
 		h.t.Fatalf("%v\n%s\n%s", err, lines, data)
 	}
-	for _, k := range state.Keys {
+	for _, k := range records.State.Keys {
 		if k.Role == "active" {
 			return k.Pin
 		}

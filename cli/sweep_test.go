@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"keepkey/apply"
 	"keepkey/cli"
 	"keepkey/config"
 	"keepkey/internal/fault"
@@ -270,7 +271,7 @@ type held struct {
 func (w *watcher) look(run invariant.Run, after time.Duration) {
 	w.t.Helper()
 	run.Output = []byte(w.h.read("output"))
-	cfg, err := config.Load(filepath.Join(w.h.dir, "config.yaml"))
+	cfg, err := config.Load(filepath.Join(w.h.dir, "config.yaml"), nil)
 	if err != nil {
 		w.t.Fatalf("%s: %v", w.at, err)
 	}
@@ -278,7 +279,7 @@ func (w *watcher) look(run invariant.Run, after time.Duration) {
 	if err != nil {
 		w.t.Fatalf("%s: %v", w.at, err)
 	}
-	found, err := invariant.Look(store, cfg.Certificates[0])
+	found, err := invariant.Look(store, apply.Goal(cfg.Certificates[0]))
 	if err != nil {
 		w.t.Fatalf("%s: %v", w.at, err)
 	}
@@ -307,11 +308,11 @@ func (w *watcher) download(after time.Duration) []invariant.Held {
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		set, err2 := format.Decode("json", data)
+		found, err2 := format.JSON.Decode(data)
 		if err := errors.Join(err, err2); err != nil {
 			w.t.Fatalf("%s: clients find no pin set in %s: %v", w.at, file, err)
 		}
-		known := false
+		set, known := pinset.Set{Version: found.Version, Pins: found.Pins}, false
 		for i := range w.held {
 			h := &w.held[i]
 			known = known || (h.Channel == channel && h.Version == set.Version)

@@ -30,6 +30,15 @@ type Result struct {
 	Failed *Failed
 }
 
+// earliest is the time by this machine's clock or by the CA's, whichever is earlier:
+// what has expired by both has expired.
+func (r Result) earliest() time.Time {
+	if !r.CA.IsZero() && r.CA.Before(r.At) {
+		return r.CA
+	}
+	return r.At
+}
+
 // Answer is what a CA says of a certificate's renewal window (RFC 9773 section 4.2).
 type Answer struct {
 	Start, End  time.Time // both zero: it offers no renewal information
@@ -190,7 +199,7 @@ func (s *State) obtain(a Action, r Result) error {
 	s.dropOrder(pin)
 	accepted.Obtained = r.At
 	s.Certificate = &accepted
-	s.Issued = append(slices.DeleteFunc(s.Issued, func(i Issued) bool { return r.At.After(i.NotAfter) }),
+	s.Issued = append(slices.DeleteFunc(s.Issued, func(i Issued) bool { return r.earliest().After(i.NotAfter) }),
 		Issued{Version: c.Version, Pin: c.Pin, Serial: c.Serial, Directory: c.Directory, NotAfter: c.NotAfter})
 	// A CA has nothing to say yet about a certificate that it just issued.
 	s.Window = &Window{Serial: c.Serial, Asked: r.At, AskAgain: r.At.Add(askAgain)}

@@ -277,6 +277,12 @@ func TestNext(t *testing.T) {
 			in.State.Hosts["here"] = Host{Installed: 7, Deployed: in.Goal.Deploy, Checked: in.Goal.Check}
 			in.Disk.Versions = []int{1, 2, 3, 4, 5, 6, 7}
 		}, "now: prune\nnow: prune\n" + nothingDue},
+		{"not by a clock that is ahead of the CA's: they may not have expired", func(in *Input) {
+			in.State.Certificate.Version, in.Disk.Live = 7, 7
+			in.State.Hosts["here"] = Host{Installed: 7, Deployed: in.Goal.Deploy, Checked: in.Goal.Check}
+			in.State.Clock = &Clock{Ours: in.Now.Add(-time.Hour), CA: in.Now.Add(-25 * time.Hour)}
+			in.Disk.Versions = []int{1, 2, 3, 4, 5, 6, 7}
+		}, "problem: clock-wrong\nnow: ask-window\n" + nothingDue},
 		{"not one that another host serves, nor one that has not expired", func(in *Input) {
 			in.State.Certificate.Version, in.Disk.Live = 7, 7
 			in.State.Hosts["here"] = Host{Installed: 7, Deployed: in.Goal.Deploy, Checked: in.Goal.Check}
@@ -313,6 +319,39 @@ func TestNext(t *testing.T) {
 			tt.change(&in)
 			if got := lines(in); got != tt.want {
 				t.Errorf("got\n%swant\n%s", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestACertificateExpiresOnRecordByTheEarlierClock(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		ca     time.Duration // how far the CA's clock is ahead
+		onFile int
+	}{
+		"no CA told the time":      {0, 1},
+		"both say that it expired": {-time.Hour, 1},
+		"only this machine does":   {-31 * day, 2},
+		"only the CA does":         {31 * day, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			in := settled()
+			at := t0.Add(91 * day)
+			if tt.ca > 0 {
+				at = t0.Add(89 * day)
+			}
+			in.State.Issued = []Issued{{Version: 1, Pin: testPin(1), Serial: "5e", NotAfter: t0.Add(90 * day)}}
+			r := Result{At: at, Certificate: &Certificate{
+				Version: 2, Pin: testPin(1), Serial: "5f", Domains: in.Goal.Domains, Directory: in.Goal.CA, NotBefore: at, NotAfter: at.Add(90 * day),
+			}}
+			if tt.ca != 0 {
+				r.CA = at.Add(tt.ca)
+			}
+			next, _, err := After(in.State, Action{Kind: Obtain}, r)
+			if err != nil || len(next.Issued) != tt.onFile {
+				t.Errorf("%d certificates on record (%v), want %d", len(next.Issued), err, tt.onFile)
 			}
 		})
 	}

@@ -40,6 +40,9 @@ func prunings(in Input) []Action {
 	if in.State.Certificate == nil || len(in.Disk.Versions) <= KeepVersions {
 		return nil
 	}
+	if wrongClock(in) != nil {
+		return nil // it can't say what has expired
+	}
 	needed := []int{in.Disk.Live, in.State.Certificate.Version}
 	for _, h := range in.State.Hosts {
 		needed = append(needed, h.Installed)

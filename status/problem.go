@@ -307,8 +307,8 @@ func refused(p *Problem, name string, f plan.Finding) bool {
 	const unchanged = "nothing was changed"
 	switch f.Code {
 	case plan.NothingYet:
-		p.Subject = "there is no certificate with a backup key yet"
-		return p.say(unchanged, "keepkey renew --name "+name)
+		p.Subject = "the first run has not been completed yet"
+		return p.say(unchanged, "complete it: keepkey renew --name "+name)
 	case plan.RolloverNotOver:
 		p.Subject = fmt.Sprintf("the rollover of %s is not over: the old key's pin is still in the pin set", Time(f.Time))
 		return p.say(unchanged, "see when it ends: keepkey plan --name "+name)
