@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/go-acme/lego/v4/acme"
 	"github.com/go-acme/lego/v4/acme/api"
@@ -15,82 +16,169 @@ type EAB struct {
 	HMACKey string // base64url, as CAs hand it out
 }
 
-// ensureAccount registers the account unless it is known, or finds it again by
-// its key (RFC 8555 sections 7.3 and 7.3.1).
-func (c *Client) ensureAccount(ctx context.Context) error {
-	c.account.Lock()
-	defer c.account.Unlock()
-	if c.known {
-		return nil
+// directoryAge is how long a CA's directory is believed. It seldom changes, but a
+// client may live for months.
+const directoryAge = 24 * time.Hour
+
+// What a request needs of the API that makes it.
+type need bool
+
+const (
+	unsigned  need = false // the directory
+	asAccount need = true  // the directory, and an account that signs
+)
+
+// turn is the work of whoever makes the API ready; others wait for it, and share its
+// outcome: a CA that does not answer costs all of them one time limit.
+type turn struct {
+	done        chan struct{} // closed at the end; the rest may be read then
+	err         error
+	interrupted bool // err is of nobody else's concern
+}
+
+// ready returns an API with a directory that is fresh, and with an account if needed.
+func (c *Client) ready(ctx context.Context, n need) (*api.Core, error) {
+	for {
+		c.mu.Lock()
+		core, ready, t := c.core(), c.isReady(n), c.turn
+		lead := !ready && t == nil
+		if lead {
+			t = &turn{done: make(chan struct{})}
+			c.turn = t
+		}
+		c.mu.Unlock()
+		if ready {
+			return core, nil
+		}
+		if lead {
+			if err := c.lead(ctx, n, t); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-t.done:
+		}
+		c.mu.Lock()
+		ready = c.isReady(n)
+		c.mu.Unlock()
+		if !ready && t.err != nil && !t.interrupted {
+			return nil, t.err
+		}
 	}
-	account, err := c.findOrRegister(ctx)
-	if err != nil {
-		return err
+}
+
+func (c *Client) isReady(n need) bool {
+	age := c.cfg.Now().Sub(c.read)
+	return age >= 0 && age < directoryAge && (n == unsigned || c.accountURL != "")
+}
+
+func (c *Client) lead(ctx context.Context, n need, t *turn) error {
+	defer func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.turn = nil
+		close(t.done)
+	}()
+	t.err = c.prepare(ctx, n)
+	t.interrupted = ctx.Err() != nil
+	return t.err
+}
+
+// prepare reads the directory unless that is fresh, and finds or registers the account
+// if one is needed and not known.
+func (c *Client) prepare(ctx context.Context, n need) (err error) {
+	c.mu.Lock()
+	core, fresh, accountURL, keyFresh := c.core(), c.isReady(unsigned), c.accountURL, c.keyFresh
+	c.mu.Unlock()
+	now := c.cfg.Now()
+	if !fresh {
+		if core, err = c.signer(ctx, accountURL, c.cfg.AccountKey); err != nil {
+			return err
+		}
 	}
-	if account.Location == "" {
-		return fmt.Errorf("account at %s: the CA gave it no URL", c.cfg.Directory)
+	if n == asAccount && accountURL == "" {
+		if accountURL, err = c.findOrRegister(ctx, core, keyFresh); err != nil {
+			return fmt.Errorf("account at %s: %w", c.cfg.Directory, err)
+		}
+		if err := c.cfg.SaveAccountURL(accountURL); err != nil {
+			c.forgetAccount(core)
+			return fmt.Errorf("account at %s: %w", c.cfg.Directory, err)
+		}
 	}
-	if err := c.cfg.SaveAccountURL(account.Location); err != nil {
-		return fmt.Errorf("account at %s: %w", c.cfg.Directory, err)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.api.Store(core)
+	c.accountURL = accountURL
+	if !fresh {
+		c.read = now
 	}
-	c.known = true
 	return nil
 }
 
-func (c *Client) findOrRegister(ctx context.Context) (acme.ExtendedAccount, error) {
-	if !c.cfg.AccountKeyFresh {
-		account, err := c.newAccount(ctx, acme.Account{OnlyReturnExisting: true}, nil)
+// findOrRegister returns the URL of the account that has the key, or registers one
+// (RFC 8555 sections 7.3 and 7.3.1). core signs as the account afterwards.
+func (c *Client) findOrRegister(ctx context.Context, core *api.Core, keyFresh bool) (string, error) {
+	if !keyFresh {
+		account, err := c.newAccount(ctx, core, acme.Account{OnlyReturnExisting: true}, nil)
 		var p *Problem
 		switch {
 		case err == nil:
 			c.cfg.Logger.Info("found the ACME account by its key", "ca", c.cfg.Directory)
 			return account, nil
 		case !errors.As(err, &p) || !p.final():
-			return acme.ExtendedAccount{}, fmt.Errorf("account at %s: %w", c.cfg.Directory, err)
+			return "", err
 		}
 	}
-	meta := c.core().GetDirectory().Meta
+	meta := core.GetDirectory().Meta
 	if !c.cfg.AcceptTerms {
-		return acme.ExtendedAccount{}, fmt.Errorf("account at %s: read the CA's terms of service (%.200q) and set accept_terms: true", c.cfg.Directory, meta.TermsOfService)
+		return "", fmt.Errorf("read the CA's terms of service (%.200q) and set accept_terms: true", meta.TermsOfService)
 	}
 	if meta.ExternalAccountRequired && c.cfg.EAB == nil {
-		return acme.ExtendedAccount{}, fmt.Errorf("account at %s: this CA asks for an external account binding: set acme.eab with the kid and hmac_file that it gave you", c.cfg.Directory)
+		return "", errors.New("this CA asks for an external account binding: set acme.eab with the kid and hmac_file that it gave you")
 	}
 	req := acme.Account{TermsOfServiceAgreed: true}
 	if c.cfg.Email != "" {
 		req.Contact = []string{"mailto:" + c.cfg.Email}
 	}
-	account, err := c.newAccount(ctx, req, c.cfg.EAB)
+	account, err := c.newAccount(ctx, core, req, c.cfg.EAB)
 	if err != nil {
-		return acme.ExtendedAccount{}, fmt.Errorf("account at %s: %w", c.cfg.Directory, err)
+		return "", err
 	}
 	c.cfg.Logger.Info("registered an ACME account", "ca", c.cfg.Directory)
 	return account, nil
 }
 
-// newAccount asks for an account, old or new.
-func (c *Client) newAccount(ctx context.Context, req acme.Account, eab *EAB) (acme.ExtendedAccount, error) {
+// newAccount asks for an account, old or new, and returns its URL.
+func (c *Client) newAccount(ctx context.Context, core *api.Core, req acme.Account, eab *EAB) (string, error) {
 	account, err := call(ctx, c, func() (acme.ExtendedAccount, error) {
 		if eab != nil {
-			return c.core().Accounts.NewEAB(req, eab.KID, eab.HMACKey)
+			return core.Accounts.NewEAB(req, eab.KID, eab.HMACKey)
 		}
-		return c.core().Accounts.New(req)
+		return core.Accounts.New(req)
 	})
 	var p *Problem
-	if errors.As(err, &p) {
+	switch {
+	case errors.As(err, &p):
 		p.newAccount = true
+		return "", err
+	case err != nil:
+		return "", err
+	case account.Location == "":
+		return "", errors.New("the CA gave it no URL")
 	}
-	return account, err
+	return account.Location, nil
 }
 
-// forgetAccount makes the next ensureAccount ask the CA again, unless somebody
-// did since the given API signed.
-func (c *Client) forgetAccount(ctx context.Context, used *api.Core) error {
-	c.account.Lock()
-	defer c.account.Unlock()
-	if c.core() != used {
-		return nil
+// forgetAccount makes the next request ask the CA for the account again, unless
+// somebody did since the given API signed.
+func (c *Client) forgetAccount(used *api.Core) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.core() == used {
+		c.accountURL, c.keyFresh = "", false
+		c.read = time.Time{} // lego keeps an account's URL for ever, so the API is made anew
 	}
-	c.cfg.AccountKeyFresh = false
-	return c.signAs(ctx, "")
 }

@@ -169,17 +169,26 @@ func TestAccountWhoseURLCannotBeSavedIsNotUsed(t *testing.T) {
 	w := newWorld(t, acmetest.Options{})
 	full := errors.New("no space left on device")
 	save := w.cfg.SaveAccountURL
-	w.cfg.SaveAccountURL = func(string) error { return full }
-	_, err := obtain(t.Context(), w.client(), w.request("api.example.com"))
+	isFull := true
+	w.cfg.SaveAccountURL = func(url string) error {
+		if isFull {
+			return full
+		}
+		return save(url)
+	}
+	c := w.client()
+	_, err := obtain(t.Context(), c, w.request("api.example.com"))
 	if !errors.Is(err, full) {
 		t.Errorf("got %v", err)
 	}
 	if n := w.count(acmetest.NewOrder); n != 0 {
 		t.Errorf("%d orders", n)
 	}
-	w.cfg.SaveAccountURL = save
-	w.cfg.AccountKeyFresh = false
-	w.mustObtain(w.client(), w.request("api.example.com"))
+	isFull = false
+	w.mustObtain(c, w.request("api.example.com"))
+	if w.cfg.AccountURL == "" {
+		t.Error("the URL was not saved once that was possible")
+	}
 }
 
 func TestAccountWithoutAURLIsRefused(t *testing.T) {

@@ -60,12 +60,15 @@ type Client struct {
 	guard  *guard
 	cancel context.CancelCauseFunc
 
-	// api signs requests; it is replaced when the account is to be found anew,
-	// since lego's keeps an account's URL for ever.
+	// api makes requests. It is replaced, never changed: those under way end with the
+	// one that they began with.
 	api atomic.Pointer[api.Core]
 
-	account sync.Mutex // held while registering; guards known
-	known   bool       // api signs with the account's URL
+	mu         sync.Mutex // guards the rest
+	read       time.Time  // when the directory was
+	accountURL string     // with which api signs; "" when not known
+	keyFresh   bool       // no CA knows the account's key
+	turn       *turn      // of whoever changes these; nil when nobody does
 }
 
 func (c *Client) core() *api.Core { return c.api.Load() }
@@ -93,30 +96,19 @@ func Connect(ctx context.Context, cfg Config) (*Client, error) {
 			ResponseHeaderTimeout: timeout,
 		},
 		ctx: life, timeout: timeout, now: cfg.Now,
-		headers: make(map[string]http.Header),
 	}
-	c := &Client{cfg: cfg, guard: g, cancel: cancel}
-	if err := c.signAs(ctx, cfg.AccountURL); err != nil {
+	c := &Client{cfg: cfg, guard: g, cancel: cancel, read: cfg.Now(), accountURL: cfg.AccountURL, keyFresh: cfg.AccountKeyFresh}
+	core, err := c.signer(ctx, cfg.AccountURL, cfg.AccountKey)
+	if err != nil {
 		c.Close()
 		return nil, err
 	}
+	c.api.Store(core)
 	return c, nil
 }
 
-// signAs reads the CA's directory and signs with the account's URL from then on,
-// or with the key alone when there is none.
-func (c *Client) signAs(ctx context.Context, accountURL string) error {
-	core, err := c.signer(ctx, accountURL, c.cfg.AccountKey)
-	if err != nil {
-		return err
-	}
-	c.api.Store(core)
-	c.known = accountURL != ""
-	return nil
-}
-
-// signer returns lego's API, signing with a key and, when it is an account's, with
-// the account's URL.
+// signer reads the CA's directory and returns an API that signs with a key and, when
+// it is an account's, with the account's URL.
 func (c *Client) signer(ctx context.Context, accountURL string, key crypto.Signer) (*api.Core, error) {
 	core, err := call(ctx, c, func() (*api.Core, error) {
 		// A client of its own, since lego wraps its transport each time.

@@ -31,7 +31,11 @@ func (c *Client) RenewalWindow(ctx context.Context, cert *x509.Certificate) (Win
 	if err != nil {
 		return Window{}, err
 	}
-	resp, err := call(ctx, c, func() (*http.Response, error) { return c.core().Certificates.GetRenewalInfo(id) })
+	core, err := c.ready(ctx, unsigned)
+	if err != nil {
+		return Window{}, fmt.Errorf("renewal information: %w", err)
+	}
+	resp, err := call(ctx, c, func() (*http.Response, error) { return core.Certificates.GetRenewalInfo(id) })
 	switch {
 	case errors.Is(err, api.ErrNoARI):
 		return Window{}, ErrNoRenewalInfo

@@ -100,18 +100,23 @@ func (c *Client) authorization(ctx context.Context, authzURL string, domains []s
 }
 
 func (c *Client) awaitAuthorization(ctx context.Context, a authz) error {
-	return c.poll(ctx, a.url, func() (bool, error) {
+	return c.poll(ctx, a.url, func() (done bool, told string, err error) {
 		got, err := call(ctx, c, func() (acme.Authorization, error) { return c.core().Authorizations.Get(a.url) })
 		if err != nil {
-			return false, fmt.Errorf("authorization of %s: %w", a.domain, err)
+			return false, "", fmt.Errorf("authorization of %s: %w", a.domain, err)
 		}
 		switch got.Status {
 		case acme.StatusValid:
-			return true, nil
+			return true, "", nil
 		case acme.StatusPending, acme.StatusProcessing:
-			return false, nil
+			// By RFC 8555 section 8 a challenge with an error is invalid, and its
+			// authorization with it. Some CAs (step-ca) tell the error and try again.
+			if problem := challengeProblem(got); problem != "" {
+				told = fmt.Sprintf("the %s challenge for %s failed%s", a.challenge.Type, a.domain, problem)
+			}
+			return false, told, nil
 		}
-		return false, fmt.Errorf("the CA did not accept the %s challenge for %s: the authorization is %.50q%s",
+		return false, "", fmt.Errorf("the CA did not accept the %s challenge for %s: the authorization is %.50q%s",
 			a.challenge.Type, a.domain, got.Status, challengeProblem(got))
 	})
 }

@@ -26,11 +26,13 @@ func (c *Client) Certificate(ctx context.Context, o Order, preferredChain string
 		}
 		return chain, nil
 	}
+	last, stop := c.guard.watch(o.Certificate)
+	defer stop()
 	chain, err := get(o.Certificate)
 	if err != nil || preferredChain == "" || topIssuer(chain) == preferredChain {
 		return chain, err
 	}
-	for i, alternate := range alternates(c.guard.takeHeader(o.Certificate)) {
+	for i, alternate := range alternates(last()) {
 		if i == maxAlternates {
 			break
 		}

@@ -20,7 +20,6 @@ import (
 const (
 	maxBody        = 1 << 20     // bytes of a response
 	requestTimeout = time.Minute // one request with its whole response
-	maxHeaders     = 1000        // URLs whose last headers are kept
 	maxURL         = 2000        // bytes
 	maxNonceErrors = 64          // that are kept: as many requests may be under way
 	shownBody      = 200         // bytes of an unexpected body that an error quotes
@@ -28,8 +27,8 @@ const (
 
 // guard is the http.RoundTripper that every exchange with a CA passes. lego
 // reads bodies without limit, dereferences error documents that may be null,
-// sends signed requests on to wherever a redirect points, and cannot
-// be cancelled; none of that gets past here:
+// sends signed requests on to wherever a redirect points, and cannot be
+// cancelled; none of that gets past here:
 //
 //   - each request has a time limit, and ends when the client is closed;
 //   - a body is read whole, up to maxBody, before anything looks at it;
@@ -37,8 +36,8 @@ const (
 //     it must handle itself, a bad nonce and an already replaced certificate;
 //   - a redirect of a signed request is an error;
 //   - the CA's clock is noted beside ours;
-//   - the headers of the last response are kept for each URL, since lego's API
-//     drops Retry-After and Link.
+//   - the headers of the last response are kept for each URL that somebody watches,
+//     since lego's API drops Retry-After and Link.
 type guard struct {
 	next    http.RoundTripper
 	ctx     context.Context // of the client; its end cancels requests under way
@@ -47,9 +46,8 @@ type guard struct {
 
 	skew atomic.Pointer[time.Duration] // how far the CA's clock is ahead, by its last answer
 
-	mu      sync.Mutex
-	headers map[string]http.Header // by request URL; taken out when read
-
+	mu          sync.Mutex // guards the rest
+	watches     map[string]*watched
 	nonceErrors []error // of the last requests for a nonce that failed
 }
 
@@ -91,11 +89,10 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, fmt.Errorf("%s redirects a signed request to %.200q; not followed", req.URL, resp.Header.Get("Location"))
 	}
 	g.mu.Lock()
-	if len(g.headers) >= maxHeaders {
-		clear(g.headers) // what nobody took; a poll then falls back on our own interval
+	defer g.mu.Unlock()
+	if w := g.watches[req.URL.String()]; w != nil {
+		w.header = resp.Header
 	}
-	g.headers[req.URL.String()] = resp.Header
-	g.mu.Unlock()
 	return resp, nil
 }
 
@@ -133,13 +130,39 @@ func (g *guard) nonceError(text string) error {
 	return nil
 }
 
-// takeHeader returns the headers of the last response for a URL, once.
-func (g *guard) takeHeader(url string) http.Header {
+// watched is the header of the last response for a URL, while somebody wants it.
+type watched struct {
+	by     int // how many: two orders can share an authorization
+	header http.Header
+}
+
+// watch keeps the header of each response for a URL, until stop; last returns that of
+// the last one, or nil.
+func (g *guard) watch(url string) (last func() http.Header, stop func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	h := g.headers[url]
-	delete(g.headers, url)
-	return h
+	w := g.watches[url]
+	if w == nil {
+		w = &watched{}
+		if g.watches == nil {
+			g.watches = make(map[string]*watched)
+		}
+		g.watches[url] = w
+	}
+	w.by++
+	last = func() http.Header {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		return w.header
+	}
+	stop = func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if w.by--; w.by == 0 {
+			delete(g.watches, url)
+		}
+	}
+	return last, stop
 }
 
 // checkURL holds a URL that a CA gave to https (RFC 8555 section 6.1) and to a length.

@@ -176,9 +176,11 @@ func wantError(t testing.TB, err error, says ...string) {
 }
 
 // count returns how many of the requests since the last call were to an endpoint.
-func (w *world) count(e acmetest.Endpoint) int {
+func (w *world) count(e acmetest.Endpoint) int { return count(w.ca.Requests(), e) }
+
+func count(requests []string, e acmetest.Endpoint) int {
 	n := 0
-	for _, r := range w.ca.Requests() {
+	for _, r := range requests {
 		if _, path, _ := strings.Cut(r, " "); strings.HasPrefix(path, string(e)) {
 			n++
 		}

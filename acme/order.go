@@ -38,7 +38,12 @@ type OrderRequest struct {
 
 // NewOrder begins an order.
 func (c *Client) NewOrder(ctx context.Context, req OrderRequest) (Order, error) {
-	if p := c.core().GetDirectory().Meta.Profiles; req.Profile != "" && len(p) > 0 {
+	core, err := c.ready(ctx, asAccount)
+	if err != nil {
+		return Order{}, err
+	}
+	directory := core.GetDirectory()
+	if p := directory.Meta.Profiles; req.Profile != "" && len(p) > 0 {
 		if _, ok := p[req.Profile]; !ok {
 			return Order{}, fmt.Errorf("the CA has no profile %q; it offers %.300q", req.Profile, strings.Join(slices.Sorted(maps.Keys(p)), ", "))
 		}
@@ -49,34 +54,29 @@ func (c *Client) NewOrder(ctx context.Context, req OrderRequest) (Order, error) 
 			opts.ReplacesCertID = id
 		}
 	}
-	used := c.core()
-	order, err := c.newOrder(ctx, req.Domains, opts)
+	order, err := c.newOrder(ctx, core, req.Domains, opts)
 	var p *Problem
 	if errors.As(err, &p) && p.Type == errAccountDoesNotExist {
 		c.cfg.Logger.Warn("the CA no longer knows the ACME account, registering it anew", "ca", c.cfg.Directory)
-		if err := c.forgetAccount(ctx, used); err != nil {
+		c.forgetAccount(core)
+		if core, err = c.ready(ctx, asAccount); err != nil {
 			return Order{}, err
 		}
-		order, err = c.newOrder(ctx, req.Domains, opts)
+		order, err = c.newOrder(ctx, core, req.Domains, opts)
 	}
-	if errors.As(err, &p) && opts.ReplacesCertID != "" && p.URL == used.GetDirectory().NewOrderURL && !p.limited() && p.RetryAfter == 0 {
+	if errors.As(err, &p) && opts.ReplacesCertID != "" && !p.limited() && p.RetryAfter == 0 {
 		// A CA may refuse `replaces` for reasons of its own (another account
 		// ordered the old certificate, it lost its order), or fail over it with a
 		// server error; it is a courtesy, not a need.
 		c.cfg.Logger.Warn("the CA refuses the order as a replacement, ordering without", "problem", p)
 		opts.ReplacesCertID = ""
-		order, err = c.newOrder(ctx, req.Domains, opts)
+		order, err = c.newOrder(ctx, core, req.Domains, opts)
 	}
 	return order, err
 }
 
-func (c *Client) newOrder(ctx context.Context, domains []string, opts *api.OrderOptions) (Order, error) {
-	if err := c.ensureAccount(ctx); err != nil {
-		return Order{}, err
-	}
-	o, err := call(ctx, c, func() (acme.ExtendedOrder, error) {
-		return c.core().Orders.NewWithOptions(domains, opts)
-	})
+func (c *Client) newOrder(ctx context.Context, core *api.Core, domains []string, opts *api.OrderOptions) (Order, error) {
+	o, err := call(ctx, c, func() (acme.ExtendedOrder, error) { return core.Orders.NewWithOptions(domains, opts) })
 	if err != nil {
 		return Order{}, fmt.Errorf("new order: %w", err)
 	}
@@ -89,10 +89,11 @@ func (c *Client) newOrder(ctx context.Context, domains []string, opts *api.Order
 // Order reads an order again. When the CA does not know it any more, or has
 // given it up, the error is [ErrOrderGone].
 func (c *Client) Order(ctx context.Context, orderURL string) (Order, error) {
-	if err := c.ensureAccount(ctx); err != nil {
+	core, err := c.ready(ctx, asAccount)
+	if err != nil {
 		return Order{}, err
 	}
-	o, err := call(ctx, c, func() (acme.ExtendedOrder, error) { return c.core().Orders.Get(orderURL) })
+	o, err := call(ctx, c, func() (acme.ExtendedOrder, error) { return core.Orders.Get(orderURL) })
 	var p *Problem
 	if errors.As(err, &p) && p.final() {
 		return Order{}, fmt.Errorf("%w: %w", ErrOrderGone, err)
@@ -153,21 +154,21 @@ func (c *Client) Finalize(ctx context.Context, o Order, csr []byte) (Order, erro
 		}
 	}
 	if o.status != acme.StatusValid {
-		err := c.poll(ctx, o.URL, func() (bool, error) {
+		err := c.poll(ctx, o.URL, func() (done bool, told string, err error) {
 			got, err := call(ctx, c, func() (acme.ExtendedOrder, error) { return c.core().Orders.Get(o.URL) })
 			if err != nil {
-				return false, fmt.Errorf("order %s: %w", o.URL, err)
+				return false, "", fmt.Errorf("order %s: %w", o.URL, err)
 			}
 			if o, err = c.checkOrder(got.Order, o.URL); err != nil {
-				return false, err
+				return false, "", err
 			}
 			switch o.status {
 			case acme.StatusValid:
-				return true, nil
+				return true, "", nil
 			case acme.StatusProcessing, acme.StatusReady:
-				return false, nil
+				return false, o.problem, nil
 			}
-			return false, o.invalid()
+			return false, "", o.invalid()
 		})
 		if err != nil {
 			return Order{}, err

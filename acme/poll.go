@@ -19,21 +19,33 @@ const (
 
 // poll asks until done: almost at once, then as often as the CA's Retry-After
 // for the URL says, else with intervals that double up to pollMax. The time limit
-// is ctx's.
-func (c *Client) poll(ctx context.Context, pollURL string, done func() (bool, error)) error {
-	wait := pollFirst
+// is ctx's. A CA that keeps trying may tell meanwhile what is wrong: the last that it
+// told is in the error when the time is over.
+func (c *Client) poll(ctx context.Context, pollURL string, ask func() (done bool, told string, err error)) error {
+	last, stop := c.guard.watch(pollURL)
+	defer stop()
+	wait, reason := pollFirst, ""
 	for interval := pollStart; ; interval = min(interval*2, pollMax) {
+		var done bool
+		var told string
+		var err error
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			err = context.Cause(ctx)
 		case <-time.After(wait):
+			done, told, err = ask()
 		}
-		ok, err := done()
-		if ok || err != nil {
+		if told != "" {
+			reason = told
+		}
+		switch {
+		case err != nil && ctx.Err() != nil && reason != "":
+			return fmt.Errorf("%w; the CA's last word on it: %s", err, reason)
+		case done || err != nil:
 			return err
 		}
 		wait = interval
-		if d, said := retryAfter(c.guard.takeHeader(pollURL), c.cfg.Now()); said {
+		if d, said := retryAfter(last(), c.cfg.Now()); said {
 			wait = min(max(d, wait), pollClamp)
 		}
 	}

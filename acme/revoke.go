@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"github.com/go-acme/lego/v4/acme"
+	"github.com/go-acme/lego/v4/acme/api"
 )
 
 // keyCompromise is the reason for which certificates are revoked here
@@ -20,17 +21,18 @@ const keyCompromise uint = 1
 // key itself is lost and refuse it everywhere. Without the key (nil) the account
 // signs. That it is revoked already is not an error.
 func (c *Client) RevokeCompromised(ctx context.Context, cert []byte, key crypto.Signer) error {
-	core := c.core()
+	var core *api.Core
+	var err error
 	if key != nil {
-		var err error
-		if core, err = c.signer(ctx, "", key); err != nil {
-			return err
-		}
-	} else if err := c.ensureAccount(ctx); err != nil {
-		return err
+		core, err = c.signer(ctx, "", key)
+	} else {
+		core, err = c.ready(ctx, asAccount)
+	}
+	if err != nil {
+		return fmt.Errorf("revocation: %w", err)
 	}
 	reason := keyCompromise
-	_, err := call(ctx, c, func() (struct{}, error) {
+	_, err = call(ctx, c, func() (struct{}, error) {
 		return struct{}{}, core.Certificates.Revoke(acme.RevokeCertMessage{
 			Certificate: base64.RawURLEncoding.EncodeToString(cert), Reason: &reason,
 		})
