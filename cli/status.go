@@ -50,6 +50,8 @@ func statusOf(ctx context.Context, runner *apply.Runner, cert config.Certificate
 	if err != nil {
 		in = plan.Input{Goal: apply.Goal(cert), Now: runner.Now()}
 		p = plan.Plan{Problems: []plan.Finding{{Code: plan.StateUnreadable, Err: err, Blocks: true}}}
+	} else {
+		p.Notes = plan.Next(in).Notes // what is waited for now, and not once all that is due is done
 	}
 	return status.Of(in, p)
 }
