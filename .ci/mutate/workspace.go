@@ -50,6 +50,9 @@ func (w workspace) copy(file string) error {
 	if err != nil {
 		return err
 	}
+	if info.Mode()&fs.ModeSymlink != 0 {
+		return w.link(file)
+	}
 	if !info.Mode().IsRegular() {
 		return fmt.Errorf("%s is not a regular file", file)
 	}
@@ -58,6 +61,18 @@ func (w workspace) copy(file string) error {
 		return err
 	}
 	return w.write(file, data, info.Mode().Perm())
+}
+
+func (w workspace) link(file string) error {
+	target, err := os.Readlink(file)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(w.dir, filepath.FromSlash(file))
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.Symlink(target, path)
 }
 
 func (w workspace) write(file string, data []byte, mode fs.FileMode) error {
