@@ -20,7 +20,7 @@ func statusCommand(g *globals) *cli.Command {
 	var asJSON bool
 	return &cli.Command{
 		Name:  "status",
-		Usage: "show the certificates, the keys, the channels, what is due and what is wrong",
+		Usage: "show certificates, keys and channels, what comes next and what is wrong",
 		Flags: []cli.Flag{s.nameFlag(), jsonFlag(&asJSON)},
 		Action: func(c *cli.Context) error {
 			return runStatus(c.Context, g, &s, asJSON)
