@@ -172,7 +172,7 @@ func (l *lineage) askWindow(ctx context.Context, a plan.Action) error {
 	case errors.Is(err, acme.ErrNoRenewalInfo):
 		return l.commit(ctx, a, plan.Result{Window: &plan.Answer{}})
 	case err != nil:
-		l.log.Warn("the CA's renewal window is not known, the lifetime decides", "problem", err)
+		l.log.Debug("the CA's renewal window is not known, the lifetime decides", "problem", err)
 		return l.commit(ctx, a, plan.Result{})
 	}
 	return l.commit(ctx, a, plan.Result{Window: &plan.Answer{Start: w.Start, End: w.End, Explanation: w.Explanation, AskAgain: w.RetryAfter}})

@@ -158,6 +158,11 @@ func newApp(env Env) *cli.App {
 // prepare gives a command, and those below it, what all commands have.
 func (g *globals) prepare(cmd *cli.Command) {
 	cmd.Flags = append(cmd.Flags, g.flags()...)
+	for _, f := range cmd.Flags {
+		if b, ok := f.(*cli.BoolFlag); ok {
+			b.DisableDefaultText = true // "(default: false)" goes without saying
+		}
+	}
 	cmd.HideHelpCommand = true
 	cmd.OnUsageError = onUsageError
 	if len(cmd.Subcommands) > 0 {
@@ -176,7 +181,7 @@ func (g *globals) prepare(cmd *cli.Command) {
 	cmd.Action = func(c *cli.Context) error {
 		if c.Args().Present() {
 			// Flags behind it would be dropped silently.
-			return usagef("%s takes no arguments, but there is %q", c.Command.Name, c.Args().First())
+			return usagef("%s takes no arguments, but got %q", c.Command.Name, c.Args().First())
 		}
 		return action(c)
 	}

@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -31,9 +33,9 @@ func (t *text) String() string     { return string(*t) }
 
 func (g *globals) flags() []cli.Flag {
 	return []cli.Flag{
-		&cli.GenericFlag{Name: "config", Value: &g.config, Usage: "configuration `FILE` (default: $KEEPKEY_CONFIG, else " + defaultConfig + ")"},
-		&cli.GenericFlag{Name: "log-level", Value: &g.logLevel, Usage: "`LEVEL` of logging: debug, info, warn, error (default: info, on a terminal warn)"},
-		&cli.GenericFlag{Name: "log-format", Value: &g.logFormat, Usage: "`FORMAT` of logs on standard error: text, json (default: text)"},
+		&cli.GenericFlag{Name: "config", Value: &g.config, Usage: "read the configuration from `FILE` (default: $KEEPKEY_CONFIG, else " + defaultConfig + ")"},
+		&cli.GenericFlag{Name: "log-level", Value: &g.logLevel, Usage: "log from this `LEVEL` on: debug, info, warn or error (default: info; warn on a terminal)"},
+		&cli.GenericFlag{Name: "log-format", Value: &g.logFormat, Usage: "write logs to standard error in this `FORMAT`: text or json (default: text)"},
 	}
 }
 
@@ -81,20 +83,60 @@ func (g *globals) logger(p *progress) (*slog.Logger, error) {
 type selection struct {
 	names   cli.StringSlice
 	domains cli.StringSlice
+	name    once // in place of names and domains where a command is for one certificate
 }
 
 func (s *selection) nameFlag() cli.Flag {
-	return &cli.StringSliceFlag{Name: "name", Destination: &s.names, Usage: "only the certificate with this `NAME`; can be repeated"}
+	return &cli.StringSliceFlag{Name: "name", Destination: &s.names, Usage: "only the certificate with this `NAME` (can be repeated)"}
 }
 
 func (s *selection) domainFlag() cli.Flag {
-	return &cli.StringSliceFlag{Name: "domain", Destination: &s.domains, Usage: "only the certificates for this `DOMAIN`; can be repeated"}
+	return &cli.StringSliceFlag{Name: "domain", Destination: &s.domains, Usage: "only the certificates for this `DOMAIN` (can be repeated)"}
+}
+
+// oneNameFlag is for commands that take exactly one certificate; see [selection.one].
+func (s *selection) oneNameFlag() cli.Flag {
+	return &cli.GenericFlag{Name: "name", Value: &s.name, Usage: "the `NAME` of the certificate"}
+}
+
+// once is a flag value that may be given once. (The library would quietly take the last.)
+type once string
+
+func (o *once) Set(s string) error {
+	if *o != "" {
+		return errors.New("it is given twice, and this command takes one")
+	}
+	*o = once(s)
+	return nil
+}
+func (o *once) String() string { return string(*o) }
+
+// positive is a flag value that counts from 1; 0 is none.
+type positive int
+
+func (p *positive) Set(s string) error {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 {
+		return errors.New("want a whole number from 1")
+	}
+	*p = positive(n)
+	return nil
+}
+
+func (p *positive) String() string {
+	if *p == 0 {
+		return "" // so that no default is shown in the help
+	}
+	return strconv.Itoa(int(*p))
 }
 
 // choose returns the selected certificates in the configuration's order, all of
 // them when nothing was selected.
 func (s *selection) choose(cfg *config.Config) ([]config.Certificate, error) {
 	names, domains := s.names.Value(), s.domains.Value()
+	if s.name != "" {
+		names = []string{s.name.String()}
+	}
 	if len(names)+len(domains) == 0 {
 		return cfg.Certificates, nil
 	}
@@ -128,8 +170,8 @@ func (s *selection) choose(cfg *config.Config) ([]config.Certificate, error) {
 
 // one insists on a single name.
 func (s *selection) one(command string) error {
-	if len(s.names.Value()) != 1 {
-		return usagef("%s needs the one certificate that it is for: --name", command)
+	if s.name == "" {
+		return usagef("%s is for one certificate: name it with --name", command)
 	}
 	return nil
 }
@@ -156,7 +198,7 @@ func known(cfg *config.Config) string {
 	return strings.Join(names, ", ")
 }
 
-// canonical writes a domain as the configuration holds it. What is no domain is
+// canonical writes a domain as the configuration holds it. What is not a domain is
 // left alone, and not found.
 func canonical(domain string) string {
 	if parsed, err := config.ParseDomain(domain); err == nil {

@@ -14,15 +14,16 @@ func hostCommand(g *globals) *cli.Command {
 		Usage: "manage the hosts that serve a certificate",
 		Subcommands: []*cli.Command{{
 			Name:  "forget",
-			Usage: "put on record that a host is gone for good: no rollover waits for it any more",
-			Description: "A rollover ends when every host on record serves the new key; only then does the old key's pin leave the pin set. " +
-				"If a host that you forget does run somewhere and serves an old key, clients with the newest pin set will refuse it.",
+			Usage: "record that a host is gone for good, so that no rollover waits for it",
+			Description: "A rollover ends when every host on record serves the new key; only then does\n" +
+				"the old key's pin leave the pin set. If a host that you forget still runs somewhere\n" +
+				"and serves an old key, clients with the newest pin set will refuse it.",
 			Flags: []cli.Flag{
-				s.nameFlag(),
-				&cli.StringFlag{Name: "host", Destination: &id, Usage: "the `ID` of the host, as keepkey status shows it"},
+				s.oneNameFlag(),
+				&cli.StringFlag{Name: "host", Destination: &id, Usage: "the `ID` of the host, as keepkey status --json shows it"},
 			},
 			Action: func(c *cli.Context) error {
-				if len(s.names.Value()) != 1 || id == "" {
+				if s.name == "" || id == "" {
 					return usagef("forget needs --name and --host")
 				}
 				cfg, certs, err := g.selected(&s)

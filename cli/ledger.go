@@ -14,10 +14,10 @@ func ledgerCommand(g *globals) *cli.Command {
 	var asJSON bool
 	return &cli.Command{
 		Name:  "ledger",
-		Usage: "look after the record of what was published",
+		Usage: "check or restart the record of what was published",
 		Subcommands: []*cli.Command{{
 			Name:  "verify",
-			Usage: "prove that the ledger is whole",
+			Usage: "check that the ledger is complete and unchanged",
 			Flags: []cli.Flag{s.nameFlag(), jsonFlag(&asJSON)},
 			Action: func(c *cli.Context) error {
 				return runLedgerVerify(c.Context, g, &s, asJSON)
@@ -30,8 +30,8 @@ func restartCommand(g *globals) *cli.Command {
 	var s selection
 	return &cli.Command{
 		Name:  "restart",
-		Usage: "begin a new ledger where the old one is lost for good, and do what is due",
-		Flags: []cli.Flag{s.nameFlag()},
+		Usage: "start a new ledger where the old one is lost for good, and do what is due",
+		Flags: []cli.Flag{s.oneNameFlag()},
 		Action: func(c *cli.Context) error {
 			if err := s.one("restart"); err != nil {
 				return err

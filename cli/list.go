@@ -11,7 +11,7 @@ import (
 )
 
 func jsonFlag(dest *bool) cli.Flag {
-	return &cli.BoolFlag{Name: "json", Destination: dest, Usage: "print JSON (docs/json.md describes it)"}
+	return &cli.BoolFlag{Name: "json", Destination: dest, Usage: "print JSON, as docs/json.md describes it"}
 }
 
 // look opens the store for reading, without the lock, and returns the selected

@@ -30,13 +30,13 @@ func pinsCommand(g *globals) *cli.Command {
 		Usage: "print the pins that clients should accept",
 		Flags: []cli.Flag{
 			o.nameFlag(), jsonFlag(&o.asJSON),
-			&cli.BoolFlag{Name: "all", Destination: &o.all, Usage: "print every key's pin, also of those that clients must not accept"},
-			&cli.StringFlag{Name: "format", Destination: &o.format, Usage: "print the document that clients read, in this `FORMAT`: " + strings.Join(format.Names(), ", ")},
-			&cli.StringFlag{Name: "channel", Destination: &o.channel, Usage: "print the document as the `CHANNEL` gets it"},
+			&cli.BoolFlag{Name: "all", Destination: &o.all, Usage: "print the pins of all keys, also of those that clients must not accept"},
+			&cli.StringFlag{Name: "format", Destination: &o.format, Usage: "print the document that clients download, in this `FORMAT`: " + strings.Join(format.Names(), ", ")},
+			&cli.StringFlag{Name: "channel", Destination: &o.channel, Usage: "print the document as this `CHANNEL` gets it"},
 		},
 		Action: func(c *cli.Context) error {
 			if (o.asJSON || o.all) && (o.format != "" || o.channel != "") {
-				return usagef("--json and --all print keepkey's own listing; give them, or --format or --channel")
+				return usagef("--json and --all print keepkey's own listing, and cannot be combined with --format or --channel")
 			}
 			if _, known := format.ByName(o.format); o.format != "" && !known {
 				return usagef("--format %q: want %s", o.format, strings.Join(format.Names(), ", "))

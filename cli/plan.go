@@ -17,7 +17,7 @@ func planCommand(g *globals) *cli.Command {
 	var asJSON bool
 	return &cli.Command{
 		Name:  "plan",
-		Usage: "show what would happen and when, and why not now",
+		Usage: "show what will be done and when, without doing it",
 		Flags: []cli.Flag{s.nameFlag(), jsonFlag(&asJSON)},
 		Action: func(c *cli.Context) error {
 			return runPlan(c.Context, g, &s, apply.Options{}, asJSON)

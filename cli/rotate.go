@@ -13,14 +13,14 @@ func rotateCommand(g *globals) *cli.Command {
 	var dryRun bool
 	return &cli.Command{
 		Name:  "rotate",
-		Usage: "make the first backup key the active one, when no client is locked out by it",
+		Usage: "switch to the first backup key, if that locks no client out",
 		Flags: []cli.Flag{
-			s.nameFlag(),
-			&cli.BoolFlag{Name: "undo", Destination: &o.Undo, Usage: "go back to the key before, while its pin is still in the pin set"},
-			&cli.BoolFlag{Name: "when-open", Destination: &o.WhenOpen, Usage: "if the gate is closed, wait for it: a later run switches"},
-			&cli.BoolFlag{Name: "compromised", Destination: &o.Compromised, Usage: "others may have the active key: switch at once, stop publishing its pin, revoke its certificates"},
-			&cli.BoolFlag{Name: "accept-breakage", Destination: &o.AcceptBreakage, Usage: "with --compromised: switch although clients are locked out by it"},
-			&cli.BoolFlag{Name: "dry-run", Destination: &dryRun, Usage: "print what would be done, and do nothing"},
+			s.oneNameFlag(),
+			&cli.BoolFlag{Name: "undo", Destination: &o.Undo, Usage: "go back to the previous key, while its pin is still in the pin set"},
+			&cli.BoolFlag{Name: "when-open", Destination: &o.WhenOpen, Usage: "if the gate is closed, wait: a later run switches once it is open"},
+			&cli.BoolFlag{Name: "compromised", Destination: &o.Compromised, Usage: "others may have the active key: replace it at once, stop publishing its pin, revoke its certificates"},
+			&cli.BoolFlag{Name: "accept-breakage", Destination: &o.AcceptBreakage, Usage: "with --compromised: switch even if that locks clients out"},
+			&cli.BoolFlag{Name: "dry-run", Destination: &dryRun, Usage: "show what would be done, and do nothing"},
 		},
 		Action: func(c *cli.Context) error {
 			if err := s.one("rotate"); err != nil {
@@ -30,7 +30,7 @@ func rotateCommand(g *globals) *cli.Command {
 			case o.AcceptBreakage && !o.Compromised:
 				return usagef("--accept-breakage is for --compromised only: any other rollover can wait for the gate")
 			case o.Compromised && (o.Undo || o.WhenOpen):
-				return usagef("--compromised goes with neither --undo nor --when-open")
+				return usagef("--compromised cannot be combined with --undo or --when-open")
 			}
 			if dryRun {
 				return dryRunRotate(c, g, &s, o)

@@ -1,7 +1,6 @@
 package cli_test
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
@@ -171,11 +170,13 @@ func rewrite(ts *testscript.TestScript, path string, change func([]byte) []byte)
 }
 
 func editCommand(ts *testscript.TestScript, args []string) {
+	re, err := regexp.Compile(args[1])
+	ts.Check(err)
 	rewrite(ts, args[0], func(data []byte) []byte {
-		if n := bytes.Count(data, []byte(args[1])); n != 1 {
+		if n := len(re.FindAllIndex(data, -1)); n != 1 {
 			ts.Fatalf("%s has %q %d times, want once", args[0], args[1], n)
 		}
-		return bytes.Replace(data, []byte(args[1]), []byte(args[2]), 1)
+		return re.ReplaceAllLiteral(data, []byte(args[2]))
 	})
 }
 
@@ -201,6 +202,10 @@ func findCommand(ts *testscript.TestScript, args []string) {
 		ts.Fatalf("%d files match %s, want one", len(files), args[0])
 	}
 	ts.Setenv(args[1], files[0])
+}
+
+func readCommand(ts *testscript.TestScript, args []string) {
+	ts.Setenv(args[1], strings.TrimSpace(ts.ReadFile(args[0])))
 }
 
 func treeCommand(ts *testscript.TestScript, args []string) {

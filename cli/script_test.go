@@ -152,6 +152,7 @@ var scriptCommands = map[string]scriptCommand{
 	"append":     command(2, 2, appendCommand),
 	"truncate":   command(2, 2, truncateCommand),
 	"find":       command(2, 2, findCommand),
+	"read":       command(2, 2, readCommand),
 	"tree":       command(3, 100, treeCommand),
 }
 

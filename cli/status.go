@@ -20,7 +20,7 @@ func statusCommand(g *globals) *cli.Command {
 	var asJSON bool
 	return &cli.Command{
 		Name:  "status",
-		Usage: "show the certificates, the keys, the channels, what is due and what is wrong",
+		Usage: "show certificates, keys and channels, what comes next and what is wrong",
 		Flags: []cli.Flag{s.nameFlag(), jsonFlag(&asJSON)},
 		Action: func(c *cli.Context) error {
 			return runStatus(c.Context, g, &s, asJSON)
@@ -56,11 +56,20 @@ func statusOf(ctx context.Context, runner *apply.Runner, cert config.Certificate
 	return status.Of(in, p)
 }
 
+// withoutCertificate says why none is shown.
+func withoutCertificate(l status.Lineage) string {
+	unknown := func(p status.Problem) bool { return p.Code == plan.StateUnreadable || p.Code == plan.StateMissing }
+	if slices.ContainsFunc(l.Problems, unknown) {
+		return "unknown"
+	}
+	return "none yet"
+}
+
 // printOverview prints a line for each of several certificates.
 func printOverview(env Env, all []status.Lineage) {
 	t := table{header: []string{"NAME", "EXPIRES", "CHANNELS", "GATE", "PROBLEMS"}}
 	for _, l := range all {
-		expires, gate := "no certificate yet", "-"
+		expires, gate := withoutCertificate(l), "-"
 		if l.Certificate != nil {
 			expires = fmt.Sprintf("%s (%s)", status.Time(l.Certificate.NotAfter), status.Left(l.Certificate.NotAfter.Sub(env.Now())))
 		}
@@ -92,7 +101,7 @@ func printStatus(env Env, l status.Lineage) {
 		}
 		row("certificate", "version %d, serial %s, expires %s (%s)%s", c.Version, c.Serial, status.Time(c.NotAfter), status.Left(c.NotAfter.Sub(env.Now())), installed)
 	} else {
-		row("certificate", "none yet")
+		row("certificate", "%s", withoutCertificate(l))
 	}
 	for _, k := range l.Keys {
 		row(string(k.Role), "%s %s", k.Type, k.Pin)

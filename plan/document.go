@@ -25,13 +25,13 @@ var migrations = map[int]migration{}
 // rather than misread.
 type NewerSchemaError struct {
 	Schema int    // of the document
-	By     string // the version of keepkey that wrote it, or ""
+	By     string // what wrote it, such as keepkey/v1.2.3, or ""
 }
 
 func (e *NewerSchemaError) Error() string {
 	by := "a newer keepkey"
 	if e.By != "" {
-		by = fmt.Sprintf("keepkey %.50q", e.By)
+		by = fmt.Sprintf("%.50q", e.By)
 	}
 	return fmt.Sprintf("written by %s (schema %d, this one reads up to %d): use that version or a newer one", by, e.Schema, Schema)
 }

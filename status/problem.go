@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"keepkey/plan"
 )
@@ -173,7 +174,7 @@ func serving(p *Problem, name string, f plan.Finding) bool {
 	case plan.CertificateExpired:
 		p.Severity = Critical
 		p.Subject = fmt.Sprintf("the certificate that is installed (version %d) expired at %s", f.Version, Time(f.Time))
-		return p.say("the keys and pins are unharmed", "see the other problems; to try now: keepkey renew --name "+name+" --force")
+		return p.say("the keys and pins are unharmed", "to renew it now: keepkey renew --name "+name+" --force")
 	case plan.InstallFailing:
 		p.Severity = Critical
 		p.Subject = fmt.Sprintf("certificate version %d can't be installed: %s", f.Version, failure(f))
@@ -198,16 +199,25 @@ func putOff(p *Problem, name string, f plan.Finding) bool {
 	if f.Failure != nil || (f.Code != plan.CAUnreachable && f.Code != plan.CAPaused) {
 		return false
 	}
-	safe := ""
-	if !f.Expires.IsZero() {
-		safe = servedOn + "; it expires at " + Time(f.Expires)
-	}
+	safe := servedUntil(f.Expires, time.Time{})
 	if f.Code == plan.CAPaused {
 		p.Subject = "put off, since the CA asks to be left alone: " + f.Reason
 		return p.say(safe, "nothing: it goes on by itself after "+Time(f.Time))
 	}
-	p.Subject = "put off, since the CA does not answer: " + f.Reason
+	p.Subject = "put off, since the CA is unavailable: " + f.Reason
 	return p.say(safe, "see that the CA can be reached; "+triesNext+name)
+}
+
+// servedUntil says what clients get while there is no new certificate. now is zero where
+// it does not matter.
+func servedUntil(expires, now time.Time) string {
+	switch {
+	case expires.IsZero():
+		return ""
+	case now.After(expires):
+		return "the keys and pins are unharmed"
+	}
+	return servedOn + "; it expires at " + Time(expires)
 }
 
 // issuing words what keeps a certificate from being obtained.
@@ -216,10 +226,7 @@ func issuing(p *Problem, name string, f plan.Finding) bool {
 		return false
 	}
 	what := "no certificate was obtained"
-	safe := ""
-	if !f.Expires.IsZero() {
-		safe = servedOn + "; it expires at " + Time(f.Expires)
-	}
+	safe := servedUntil(f.Expires, f.Failure.Last)
 	retry := fmt.Sprintf("the next attempt is due at %s, or at once with: keepkey renew --name %s --force", Time(f.Failure.Next), name)
 	switch {
 	case f.Action == plan.SwitchKey && f.Compromised:
@@ -237,7 +244,7 @@ func issuing(p *Problem, name string, f plan.Finding) bool {
 		p.Subject = what + ": " + failure(f)
 		return p.say(safe, retry)
 	case plan.CAUnreachable:
-		p.Subject = what + ": the CA does not answer: " + failure(f)
+		p.Subject = what + ": the CA is unavailable: " + failure(f)
 		return p.say(safe, retry)
 	case plan.CAPaused:
 		p.Subject = what + ": the CA asks to be left alone: " + failure(f)

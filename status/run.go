@@ -33,6 +33,10 @@ func OutcomeOf(name string, done []plan.Action, problems, notes []plan.Finding, 
 	if c != nil {
 		o.Expires = c.NotAfter
 	}
+	blocked := false
+	for _, f := range problems {
+		blocked = blocked || f.Blocks
+	}
 	switch failed := len(problems) > 0; {
 	case did[plan.SwitchKey]:
 		o.What = "switched keys"
@@ -40,7 +44,7 @@ func OutcomeOf(name string, done []plan.Action, problems, notes []plan.Finding, 
 		o.What = "renewed with the same key"
 	case did[plan.Obtain]:
 		o.What = "first certificate obtained"
-	case failed && c == nil:
+	case failed && c == nil && !blocked: // else nobody knows
 		o.What = "no certificate yet"
 	case failed && o.Worked:
 		o.What = "partly done"
