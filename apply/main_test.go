@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -150,6 +151,19 @@ func (w *world) renew(cert config.Certificate, o apply.Options) apply.Report {
 	return w.runner().Renew(w.t.Context(), cert, o)
 }
 
+// all is one run over many certificates, eight at a time.
+func all(t testing.TB, r *apply.Runner, certs []config.Certificate, o apply.Options) []apply.Report {
+	watch := &reports{all: make([]apply.Report, len(certs))}
+	r.All(t.Context(), certs, o, 8, watch)
+	return watch.all
+}
+
+// reports collects the reports of a run over many certificates.
+type reports struct{ all []apply.Report }
+
+func (r *reports) Begin(string)                {}
+func (r *reports) End(i int, rep apply.Report) { r.all[i] = rep }
+
 // mustRenew expects a run without problems, and returns what is live then.
 func (w *world) mustRenew(cert config.Certificate, o apply.Options) *x509.Certificate {
 	w.t.Helper()
@@ -264,4 +278,23 @@ func (l *logBuffer) String() string {
 func TestMain(m *testing.M) {
 	acme.SetLogger(slog.New(slog.DiscardHandler))
 	os.Exit(m.Run())
+}
+
+// apart stands between a CA and many clients, and keeps new orders apart from looks at
+// authorizations: Pebble (v2.10.1) locks itself up for good when both come at once, since
+// one looks through all authorizations with its store locked, and the other holds an
+// authorization and waits for the store.
+func apart(next http.Handler) http.Handler {
+	var mu sync.RWMutex
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == string(acmetest.NewOrder):
+			mu.Lock()
+			defer mu.Unlock()
+		case strings.HasPrefix(r.URL.Path, string(acmetest.Authorization)):
+			mu.RLock()
+			defer mu.RUnlock()
+		}
+		next.ServeHTTP(w, r)
+	})
 }
