@@ -20,7 +20,7 @@ type EAB struct {
 // client may live for months.
 const directoryAge = 24 * time.Hour
 
-// What a request needs of the API that makes it.
+// need is what a request needs of the API that makes it.
 type need bool
 
 const (
@@ -165,6 +165,9 @@ func (c *Client) newAccount(ctx context.Context, core *api.Core, req acme.Accoun
 		p.newAccount = true
 		return "", err
 	case err != nil:
+		// The CA may know the account all the same. And a request that was
+		// interrupted is still under way: its answer will change core.
+		c.forgetAccount(core)
 		return "", err
 	case account.Location == "":
 		return "", errors.New("the CA gave it no URL")
@@ -177,8 +180,9 @@ func (c *Client) newAccount(ctx context.Context, core *api.Core, req acme.Accoun
 func (c *Client) forgetAccount(used *api.Core) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.keyFresh = false
 	if c.core() == used {
-		c.accountURL, c.keyFresh = "", false
+		c.accountURL = ""
 		c.read = time.Time{} // lego keeps an account's URL for ever, so the API is made anew
 	}
 }

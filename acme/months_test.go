@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -176,4 +178,39 @@ type waits struct {
 func (w *waits) Done() <-chan struct{} {
 	w.once.Do(func() { close(w.begun) })
 	return w.Context.Done()
+}
+
+// The answer to a registration that was interrupted may come later, and lego takes the
+// account's URL over from it, into the API that asked.
+func TestInterruptedRegistrationIsLookedUpByAnotherAPI(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, acmetest.Options{})
+	c := w.client()
+	ctx, cancel := context.WithCancel(t.Context())
+	answer, answered := make(chan struct{}), make(chan struct{})
+	w.ca.Misbehave(once(acmetest.NewAccount, func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			rec := httptest.NewRecorder()
+			next.ServeHTTP(rec, r)
+			cancel()
+			<-answer
+			maps.Copy(rw.Header(), rec.Header())
+			rw.WriteHeader(rec.Code)
+			rw.Write(rec.Body.Bytes())
+			close(answered)
+		})
+	}))
+	if _, err := c.NewOrder(ctx, acme.OrderRequest{Domains: []string{"api.example.com"}}); !errors.Is(err, context.Canceled) {
+		t.Fatalf("got %v", err)
+	}
+	if w.cfg.AccountURL != "" {
+		t.Error("the URL was saved after the interruption")
+	}
+	w.ca.Requests()
+	close(answer)
+	<-answered
+	w.mustObtain(c, w.request("api.example.com"))
+	if asked := w.ca.Requests(); count(asked, acmetest.NewAccount) != 1 || count(asked, acmetest.Directory) != 1 {
+		t.Errorf("the CA was asked %q; want for the account by its key, by an API that was made for that", asked)
+	}
 }
