@@ -98,6 +98,29 @@ func TestPackagesImportOnlyWhatTheLayoutAllows(t *testing.T) {
 	}
 }
 
+func TestThePureCannotActThroughAnybody(t *testing.T) {
+	t.Parallel()
+	for _, name := range pure {
+		out, err := exec.Command("go", "list", "-deps", "-json=ImportPath,Imports,Standard", name).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range decode(t, out) {
+			if p.Standard {
+				continue
+			}
+			if !strings.HasPrefix(p.ImportPath, "keepkey/") {
+				t.Errorf("%s is pure, and depends on %s", name, p.ImportPath)
+			}
+			for _, imported := range p.Imports {
+				if slices.Contains(notInThePure, imported) {
+					t.Errorf("%s is pure, and %s imports %s", name, p.ImportPath, imported)
+				}
+			}
+		}
+	}
+}
+
 func TestLegoIsVisibleInTwoPackagesOnly(t *testing.T) {
 	t.Parallel()
 	may := []string{"keepkey/acme", "keepkey/acme/dns"}
