@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -48,6 +49,9 @@ func (g *globals) load() (*config.Config, error) {
 	if path == "" {
 		path = defaultConfig
 	}
+	// Reading a large configuration takes several times what it holds, and is over soon:
+	// some time for memory.
+	defer debug.SetGCPercent(debug.SetGCPercent(20))
 	cfg, err := config.Load(path, g.env.DNS.Check)
 	if err != nil {
 		return nil, usageError{err}

@@ -58,6 +58,7 @@ func Parse(file string, data []byte, knownProvider func(name string) error) (*Co
 	} else {
 		// Last, wherever they are in the file: they inherit from the rest.
 		names := make(map[string]int)
+		cfg.Certificates = make([]Certificate, 0, len(certificates.Content))
 		d.sequence(certificates, "certificates", func(n *yaml.Node, path string) {
 			cert := d.certificate(n, path, ca, defaults, acmeNode)
 			if line, taken := names[cert.Name]; taken && cert.Name != "" {
@@ -65,6 +66,7 @@ func Parse(file string, data []byte, knownProvider func(name string) error) (*Co
 			}
 			names[cert.Name] = n.Line
 			cfg.Certificates = append(cfg.Certificates, cert)
+			n.Content = nil // read; with thousands of certificates this is most of the memory
 		})
 	}
 	if len(d.errs) > 0 {
