@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -70,7 +71,7 @@ func (g *globals) work(ctx context.Context, cfg *config.Config, certs []config.C
 	if err := first(runner); err != nil {
 		return err
 	}
-	w := &watcher{progress: p, outcomes: make([]*status.Outcome, len(certs)), quiet: g.env.Width == 0, one: len(certs) == 1}
+	w := &watcher{progress: p, certs: certs, outcomes: make([]*status.Outcome, len(certs)), quiet: g.env.Width == 0, one: len(certs) == 1}
 	runner.All(ctx, certs, o, concurrent, w)
 	p.finish()
 	return g.report(w, runner)
@@ -79,7 +80,8 @@ func (g *globals) work(ctx context.Context, cfg *config.Config, certs []config.C
 // watcher keeps what is worth telling of a run over many certificates.
 type watcher struct {
 	*progress
-	outcomes []*status.Outcome // nil where there is nothing to tell
+	certs    []config.Certificate
+	outcomes []*status.Outcome // by the certificate; nil where there is nothing to tell
 	quiet    bool              // what had nothing due is not told
 	one      bool
 	failed   bool
@@ -102,11 +104,11 @@ func (g *globals) report(w *watcher, runner *apply.Runner) error {
 	if g.env.Width > 0 && !w.one {
 		t := table{header: []string{"NAME", "RESULT", "EXPIRES", "NEXT"}}
 		for _, o := range w.outcomes {
-			t.add(severityOf(o.Problems), o.Name, o.What, timeOr(o.Expires, "-"), o.NextText())
+			t.add(severityOf(o.Problems), o.Name, o.What, dateOf(o.Expires), nextIn(o, g.env.Now()))
 		}
 		t.print(g.env)
 	}
-	groups := groupProblems(w.outcomes)
+	groups := groupProblems(w.certs, w.outcomes)
 	for _, o := range w.outcomes {
 		if o == nil {
 			continue
@@ -148,23 +150,45 @@ type problemGroup struct {
 	problem status.Problem
 }
 
-// shared are the problems that are told once for all certificates that have them.
-var shared = map[plan.Code]bool{plan.CAUnreachable: true, plan.CAPaused: true}
-
-func groupProblems(outcomes []*status.Outcome) []problemGroup {
+// groupProblems returns the problems of a run in the order of the certificates. What a
+// CA is to blame for is told once for all of its certificates, at the first of them:
+// else a CA that is down would be told of ten thousand times.
+func groupProblems(certs []config.Certificate, outcomes []*status.Outcome) []problemGroup {
+	type key struct {
+		code               plan.Code
+		directory, subject string
+	}
 	var groups []problemGroup
-	at := make(map[string]int)
-	for _, o := range outcomes {
+	at := make(map[key]int)
+	expires := make(map[int]time.Time) // the first certificate of a group that does
+	for i, o := range outcomes {
 		if o == nil {
 			continue
 		}
 		for _, p := range o.Problems {
-			if i, seen := at[p.Subject]; seen && shared[p.Code] {
-				groups[i].names = append(groups[i].names, o.Name)
+			if p.Code != plan.CAUnreachable && p.Code != plan.CAPaused {
+				groups = append(groups, problemGroup{[]string{o.Name}, p})
 				continue
 			}
-			at[p.Subject] = len(groups)
-			groups = append(groups, problemGroup{[]string{o.Name}, p})
+			k := key{code: p.Code, directory: certs[i].ACME.Directory}
+			if p.Code == plan.CAPaused {
+				k.subject = p.Subject // it may be about some names only
+			}
+			n, seen := at[k]
+			if !seen {
+				n = len(groups)
+				at[k] = n
+				groups = append(groups, problemGroup{problem: p})
+			}
+			groups[n].names = append(groups[n].names, o.Name)
+			if e := o.Expires; !e.IsZero() && (expires[n].IsZero() || e.Before(expires[n])) {
+				expires[n] = e
+			}
+		}
+	}
+	for i, g := range groups {
+		if len(g.names) > 1 {
+			groups[i].problem = status.ForMany(g.problem, expires[i])
 		}
 	}
 	return groups
@@ -172,10 +196,15 @@ func groupProblems(outcomes []*status.Outcome) []problemGroup {
 
 // name says whose problem it is.
 func (g problemGroup) name() string {
-	if len(g.names) == 1 {
+	const shown = 3
+	switch n := len(g.names); {
+	case n == 1:
 		return g.names[0]
+	case n > shown:
+		return fmt.Sprintf("%d certificates (%s, ...)", n, strings.Join(g.names[:shown], ", "))
+	default:
+		return fmt.Sprintf("%d certificates (%s)", n, strings.Join(g.names, ", "))
 	}
-	return fmt.Sprintf("%d certificates (%s, ...)", len(g.names), g.names[0])
 }
 
 // locked returns a runner that may write. Nobody else may, until its store is closed.

@@ -67,11 +67,11 @@ func withoutCertificate(l status.Lineage) string {
 
 // printOverview prints a line for each of several certificates.
 func printOverview(env Env, all []status.Lineage) {
-	t := table{header: []string{"NAME", "EXPIRES", "CHANNELS", "GATE", "PROBLEMS"}}
+	t := table{header: []string{"NAME", "CERTIFICATE", "CHANNELS", "GATE", "PROBLEMS"}}
 	for _, l := range all {
-		expires, gate := withoutCertificate(l), "-"
+		certificate, gate := withoutCertificate(l), "-"
 		if l.Certificate != nil {
-			expires = fmt.Sprintf("%s (%s)", status.Time(l.Certificate.NotAfter), status.Left(l.Certificate.NotAfter.Sub(env.Now())))
+			certificate = status.Left(l.Certificate.NotAfter.Sub(env.Now()))
 		}
 		if l.Gate != nil {
 			gate = "closed"
@@ -83,7 +83,7 @@ func printOverview(env Env, all []status.Lineage) {
 		for _, p := range l.Problems {
 			problems = append(problems, string(p.Code))
 		}
-		t.add(severityOf(l.Problems), l.Name, expires, strings.Join(slices.Sorted(maps.Keys(l.Channels)), " "), gate, strings.Join(problems, " "))
+		t.add(severityOf(l.Problems), l.Name, certificate, strings.Join(slices.Sorted(maps.Keys(l.Channels)), " "), gate, strings.Join(problems, " "))
 	}
 	t.print(env)
 }

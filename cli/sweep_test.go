@@ -459,20 +459,26 @@ func (h *host) do(s step, handler fault.Handler) int {
 		}()
 	}
 	h.ca.SetClock(s.after)
+	out := new(bytes.Buffer)
+	status := h.runHere(s.args, cli.Env{
+		Stdout: out, Stderr: out, Getenv: os.Getenv,
+		Now: func() time.Time { return time.Now().Add(s.after + s.wrong) },
+	})
+	h.append("output", out.Bytes())
+	return status
+}
+
+// runHere runs a command in this process.
+func (h *host) runHere(args string, env cli.Env) (status int) {
+	h.t.Helper()
 	if raceDetector {
 		// The command line's library has one --help for the whole process, and sets it up
 		// in each run, always in the same way.
 		oneAtATime.Lock()
 		defer oneAtATime.Unlock()
 	}
-	out := new(bytes.Buffer)
-	status := cli.Run(h.t.Context(), cli.Env{
-		Args:   append([]string{"keepkey", "--config", filepath.Join(h.dir, "config.yaml")}, strings.Fields(s.args)...),
-		Stdout: out, Stderr: out, Getenv: os.Getenv,
-		Now: func() time.Time { return time.Now().Add(s.after + s.wrong) },
-	})
-	h.append("output", out.Bytes())
-	return status
+	env.Args = append([]string{"keepkey", "--config", filepath.Join(h.dir, "config.yaml")}, strings.Fields(args)...)
+	return cli.Run(h.t.Context(), env)
 }
 
 // kill runs a step as a process of its own that is killed in the place of its n-th

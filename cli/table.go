@@ -88,20 +88,35 @@ func (t *table) print(env Env) {
 	}
 }
 
-// severityOf is that of the worst problem.
+// severityOf is that of the worst problem, "" when there is none.
 func severityOf(problems []status.Problem) status.Severity {
+	rank := map[status.Severity]int{status.Info: 1, status.Warning: 2, status.Critical: 3}
 	var worst status.Severity
 	for _, p := range problems {
-		if worst == "" || p.Severity == status.Critical {
+		if rank[p.Severity] > rank[worst] {
 			worst = p.Severity
 		}
 	}
 	return worst
 }
 
-func timeOr(t time.Time, otherwise string) string {
+// dateOf is a time in a table, where there is no room for the hour. Who asks for one
+// certificate by its name is told that, too.
+func dateOf(t time.Time) string {
 	if t.IsZero() {
-		return otherwise
+		return "-"
 	}
-	return status.Time(t)
+	return t.UTC().Format(time.DateOnly)
+}
+
+// nextIn is what comes next, in a table.
+func nextIn(o *status.Outcome, now time.Time) string {
+	if o.Next == nil {
+		return ""
+	}
+	when := "now"
+	if o.Next.At.After(now) {
+		when = dateOf(o.Next.At)
+	}
+	return strings.ReplaceAll(string(o.Next.Kind), "-", " ") + " " + when
 }

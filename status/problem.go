@@ -220,6 +220,20 @@ func servedUntil(expires, now time.Time) string {
 	return servedOn + "; it expires at " + Time(expires)
 }
 
+// ForMany words a problem with a CA for all certificates that have it: p is that of one
+// of them, and expires is when the first of them does.
+func ForMany(p Problem, expires time.Time) Problem {
+	p.Safe = ""
+	if !expires.IsZero() {
+		p.Safe = "their servers keep the certificates and keys that they have; the first of these expires at " + Time(expires)
+	}
+	p.Do = []string{"see that the CA can be reached; later runs try again by themselves"}
+	if p.Code == plan.CAPaused {
+		p.Do = []string{"nothing: later runs try again by themselves, once the CA may be asked"}
+	}
+	return p
+}
+
 // issuing words what keeps a certificate from being obtained.
 func issuing(p *Problem, name string, f plan.Finding) bool {
 	if f.Failure == nil {
