@@ -19,7 +19,7 @@ var mayImport = map[string][]string{
 	"keepkey/status":                  {"keepkey/pinset", "keepkey/plan"},
 	"keepkey/apply":                   {"keepkey/acme", "keepkey/acme/dns", "keepkey/config", "keepkey/hooks", "keepkey/keystore", "keepkey/pinset", "keepkey/pinset/format", "keepkey/plan"},
 	"keepkey/plan":                    {"keepkey/pinset"},
-	"keepkey/config":                  {"keepkey/hooks", "keepkey/pinset", "keepkey/pinset/format"},
+	"keepkey/config":                  {"keepkey/hooks", "keepkey/internal/nearest", "keepkey/pinset", "keepkey/pinset/format"},
 	"keepkey/invariant":               {"keepkey/internal/durable", "keepkey/keystore", "keepkey/pinset", "keepkey/plan"},
 	"keepkey/keystore":                {"keepkey/internal/durable", "keepkey/pinset"},
 	"keepkey/acme":                    {"keepkey/internal/fault"},

@@ -87,6 +87,8 @@ func (l *lineage) failed(a plan.Action, cause error) error {
 		f.Code = plan.ClockWrong
 	case errors.As(cause, &gate):
 		f.Code = plan.GateClosed
+	case a.Kind == plan.Check && !errors.As(cause, new(*otherKeyError)):
+		f.Code = plan.ServerUnreachable
 	case a.Kind != plan.Obtain && a.Kind != plan.SwitchKey:
 		// The action itself says what failed.
 	case f.RetryAfter > 0:

@@ -45,7 +45,9 @@ func (h *health) answered(err error, now time.Time) {
 
 // pause notes that a CA asked to be left alone, for some names or altogether.
 func (h *health) pause(p keystore.Pause) {
-	h.pauses = slices.DeleteFunc(h.pauses, func(old keystore.Pause) bool { return !p.Since.Before(old.Until) })
+	h.pauses = slices.DeleteFunc(h.pauses, func(old keystore.Pause) bool {
+		return !p.Since.Before(old.Until) || slices.Equal(old.Identifiers, p.Identifiers) // over, or said again
+	})
 	h.pauses = append(h.pauses, p)
 }
 

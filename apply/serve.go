@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"keepkey/hooks"
+	"keepkey/pinset"
 	"keepkey/plan"
 )
 
@@ -61,7 +62,7 @@ func (l *lineage) check(ctx context.Context, a plan.Action) error {
 			return l.commit(ctx, a, plan.Result{})
 		}
 		if err == nil {
-			err = fmt.Errorf("it serves a key with pin %s, and the active key has pin %s", got, want)
+			err = &otherKeyError{got: got, want: want}
 		}
 		if last == nil || limited.Err() == nil {
 			last = err // and not that the time was over during the last look
@@ -72,4 +73,11 @@ func (l *lineage) check(ctx context.Context, a plan.Action) error {
 		case <-time.After(checkPause):
 		}
 	}
+}
+
+// otherKeyError says that a server was reached, and serves another key than it should.
+type otherKeyError struct{ got, want pinset.Pin }
+
+func (e *otherKeyError) Error() string {
+	return fmt.Sprintf("it serves a key with pin %s, and the active key has pin %s", e.got, e.want)
 }

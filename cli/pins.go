@@ -107,6 +107,7 @@ func document(cert config.Certificate, in plan.Input, o *pinsOptions) ([]byte, e
 		if ch, ok = cert.Channel(o.channel); !ok {
 			return nil, usagef("%s has no channel %q", cert.Name, o.channel)
 		}
+		published = in.Now // when it would be, if it is not yet
 		if newest, ok := in.Ledger.Channel(ch.Name); ok && newest.Version == set.Version {
 			published, expires = newest.Intended, newest.Expires
 		}

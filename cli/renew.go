@@ -122,7 +122,8 @@ func (g *globals) report(w *watcher, runner *apply.Runner) error {
 	}
 	for _, group := range groups {
 		if g.logFormat == "json" {
-			runner.Log.Error("problem", "certificate", strings.Join(group.names, " "), "code", group.problem.Code, "problem", group.problem.Subject)
+			p := group.problem
+			runner.Log.Error("problem", "certificate", strings.Join(group.names, " "), "code", p.Code, "severity", p.Severity, "problem", p.Subject, "safe", p.Safe, "do", p.Do)
 			continue
 		}
 		complain(g.env, group.name()+": "+strings.Join(group.problem.Lines(), "\n"))

@@ -8,6 +8,8 @@ import (
 	"unicode"
 
 	"gopkg.in/yaml.v3"
+
+	"keepkey/internal/nearest"
 )
 
 // decoder walks the nodes of a YAML document and collects every mistake. (The
@@ -60,7 +62,7 @@ func (d *decoder) mapping(n *yaml.Node, path string, known fields) {
 		decode, ok := known[key.Value]
 		if !ok {
 			hint := ";"
-			if near := nearest(key.Value, names); near != "" {
+			if near := nearest.Word(key.Value, names); near != "" {
 				hint = fmt.Sprintf("; did you mean %q?", near)
 			}
 			d.errorf(key, path, "unknown key %.100q%s accepted: %s", key.Value, hint, strings.Join(names, ", "))

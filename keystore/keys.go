@@ -139,14 +139,14 @@ func (k *Keys) Signer(pin pinset.Pin) (crypto.Signer, error) {
 	}
 	key, err := ParseKey(data)
 	if err != nil {
-		return nil, fail("is damaged; restore it from a backup; no new key is made in its place", err)
+		return nil, fail("is damaged", err)
 	}
 	got, err := pinset.Of(key.Public())
 	if err != nil {
 		return nil, fail("is damaged", err)
 	}
 	if got != pin {
-		return nil, fail(fmt.Sprintf("holds another key (pin %s) than its name says; restore it from a backup", got), nil)
+		return nil, fail(fmt.Sprintf("holds another key (pin %s) than its name says", got), nil)
 	}
 	return key, nil
 }
@@ -159,7 +159,7 @@ func (k *Keys) fail(pin pinset.Pin, reason string, err error) error {
 func (k *Keys) read(pin pinset.Pin) ([]byte, error) {
 	data, mode, err := readFile(k.path(pin), maxFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, k.fail(pin, "is missing; restore it from a backup; no new key is made in its place", nil)
+		return nil, k.fail(pin, "is missing", nil)
 	}
 	if err != nil {
 		return nil, k.fail(pin, "cannot be read", err)

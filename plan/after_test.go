@@ -151,7 +151,7 @@ func TestTheOldPinStaysUntilEveryHostServesTheNewKey(t *testing.T) {
 		waits  string // for this host; "" when it does not wait
 	}{
 		{"one host, which does", func(*testing.T, *Input) {}, ""},
-		{"a second host has the old certificate", func(_ *testing.T, in *Input) { in.State.Hosts["b"] = Host{Hostname: "b.example", Installed: 1} }, "b.example"},
+		{"a second host has the old certificate", func(_ *testing.T, in *Input) { in.State.Hosts["b"] = Host{Hostname: "b.example", Installed: 1} }, "b (b.example)"},
 		{"a second host installed the new one and did not reload", func(_ *testing.T, in *Input) { in.State.Hosts["b"] = Host{Installed: 2} }, "b"},
 		{"a second host was not looked at", func(_ *testing.T, in *Input) { in.State.Hosts["b"] = Host{Installed: 2, Deployed: in.Goal.Deploy} }, "b"},
 		{"a second host does too", func(_ *testing.T, in *Input) {
@@ -181,7 +181,7 @@ func TestACAThatIsToBeLeftAloneIsNotAsked(t *testing.T) {
 	t.Parallel()
 	due := func() Input {
 		in := settled()
-		in.Now = t0.Add(80 * day)
+		in.Now = t0.Add(65 * day)
 		in.CA = CA{Until: in.Now.Add(time.Hour), Reason: "too many orders"}
 		return in
 	}

@@ -25,7 +25,9 @@ const (
 	DeployFailing      Code = "deploy-failing"      // Target, Failure
 	InstallFailing     Code = "install-failing"     // Failure
 	ServedKeyWrong     Code = "served-key-wrong"    // Target, Failure
+	ServerUnreachable  Code = "server-unreachable"  // an address to check: Target, Failure
 	IssuanceFailing    Code = "issuance-failing"    // Failure
+	RenewalOverdue     Code = "renewal-overdue"     // nothing ran: Time: when it was due
 	SwitchFailing      Code = "switch-failing"      // Failure
 	RevocationFailing  Code = "revocation-failing"  // Target: the serial; Failure
 	ActionFailing      Code = "action-failing"      // any other: Action, Failure
@@ -93,6 +95,8 @@ type Finding struct {
 	// CanRotate says that a backup key is there that could take over.
 	CanRotate bool
 	Expires   time.Time // of the certificate that stays in use meanwhile
+	// Urgent says that little time is left of that certificate.
+	Urgent bool
 }
 
 // Refusal says why something that a person asked for is not done. Nothing was changed.

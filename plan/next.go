@@ -148,7 +148,9 @@ func (p *planner) all() {
 		return // the certificate for the new key makes one for the old key needless
 	}
 	if active := in.State.Active(); active != nil && in.Disk.KeyProblems[active.Pin] == nil {
-		p.add(obtain(in))
+		next := obtain(in)
+		p.overdue(next)
+		p.add(next)
 	}
 }
 
@@ -190,9 +192,25 @@ func (p *planner) wait(a *Action) *Finding {
 		f.Code = CAUnreachable
 	}
 	if c := p.State.Certificate; c != nil {
-		f.Expires = c.NotAfter
+		f.Expires, f.Urgent = c.NotAfter, p.urgent(c)
 	}
 	return &f
+}
+
+// overdue reports a renewal that was due long ago, and that nothing has tried: whatever
+// should run keepkey does not.
+func (p *planner) overdue(a Action) {
+	c := p.State.Certificate
+	at, why, _ := renewal(p.Input)
+	slack := time.Duration(0)
+	if c != nil {
+		slack = c.NotAfter.Sub(c.NotBefore) / 12
+	}
+	byTime := why.Code == WhyThirdLeft || why.Code == WhyHalfLeft || why.Code == WhyWindow
+	if _, fails := p.failure(a); fails || !byTime || p.Tried[a.ID()] || p.Force || p.Now.Before(at.Add(slack)) || p.Now.After(c.NotAfter) || p.CA.Until.After(p.Now) {
+		return
+	}
+	p.plan.Problems = append(p.plan.Problems, Finding{Code: RenewalOverdue, Time: at, Expires: c.NotAfter, Urgent: p.urgent(c)})
 }
 
 // offer plans an action, if there is one, and takes a note.
@@ -237,9 +255,14 @@ func (p *planner) finding(a Action, f Failure) Finding {
 		found.Compromised = r.Compromised
 	}
 	if c := p.State.Certificate; c != nil {
-		found.Expires = c.NotAfter
+		found.Expires, found.Urgent = c.NotAfter, p.urgent(c)
 	}
 	return found
+}
+
+// urgent reports that less than a sixth of a certificate's lifetime is left.
+func (p *planner) urgent(c *Certificate) bool {
+	return c.NotAfter.Sub(p.Now) < c.NotAfter.Sub(c.NotBefore)/6
 }
 
 // expired reports that what this host serves is not valid any more.

@@ -157,7 +157,7 @@ func TestNext(t *testing.T) {
 			in.State.Channels = nil
 		}, "now: publish app v1\n" + nothingDue},
 		{"a damaged ledger stops publications, and not renewals", func(in *Input) {
-			in.Now = t0.Add(80 * day)
+			in.Now = t0.Add(65 * day)
 			in.State.Channels, in.Ledger = nil, pinset.Ledger{}
 			in.Disk.LedgerProblem = errors.New("line 1 of the ledger is missing")
 		}, "problem: ledger-damaged\nnow: obtain\n"},
@@ -179,7 +179,7 @@ func TestNext(t *testing.T) {
 			in.Tried = map[string]bool{Action{Kind: Publish, Channel: "app"}.ID(): true}
 		}, nothingDue},
 		{"a failed publication does not hold up a renewal", func(in *Input) {
-			in.Now = t0.Add(80 * day)
+			in.Now = t0.Add(65 * day)
 			in.Ledger = pinset.Ledger{}
 			in.Tried = map[string]bool{Action{Kind: Publish, Channel: "app"}.ID(): true}
 		}, "now: obtain\n"},
@@ -237,7 +237,7 @@ func TestNext(t *testing.T) {
 			in.State.Failures = map[string]Failure{"obtain": {Count: 2, Last: t0, Next: in.Now}}
 		}, "problem: issuance-failing\nnow: obtain\n"},
 		{"a failure in the future counts for nothing", func(in *Input) {
-			in.Now = t0.Add(70 * day)
+			in.Now = t0.Add(65 * day)
 			in.State.Failures = map[string]Failure{"obtain": {Count: 2, Last: t0.AddDate(50, 0, 0), Next: t0.AddDate(51, 0, 0)}}
 		}, "now: obtain\n"},
 		{"an order under way is gone on with", func(in *Input) { in.State.Orders = []Order{{Pin: testPin(1)}} }, "now: obtain\n"},
@@ -255,6 +255,8 @@ func TestNext(t *testing.T) {
 		{"another host's is that host's concern", func(in *Input) {
 			in.State.Hosts["there"] = Host{Installed: 1, Failures: map[string]Failure{"deploy reload": {Count: 1, Last: t0}}}
 		}, nothingDue},
+		{"a renewal that was due for more than a week, and nothing tried", func(in *Input) { in.Now = t0.Add(68 * day) },
+			"problem: renewal-overdue\nnow: obtain\n"},
 		{"a certificate that has expired", func(in *Input) { in.Now = t0.Add(91 * day) }, "problem: certificate-expired\nnow: obtain\n"},
 		{"one that has expired, and the next is not installed", func(in *Input) {
 			in.Now = t0.Add(91 * day)
@@ -302,11 +304,11 @@ func TestNext(t *testing.T) {
 		}, "now: begin-lineage\n"},
 		{"but not over keys that are there", func(in *Input) { in.State, in.NewLineage = State{}, true }, "problem: state-missing (blocks)\n"},
 		{"without the active key nothing is done", func(in *Input) {
-			in.Now = t0.Add(80 * day)
+			in.Now = t0.Add(65 * day)
 			in.Disk.KeyProblems = map[pinset.Pin]error{testPin(1): errors.New("gone")}
 		}, "problem: key-missing (blocks)\n"},
 		{"without the backup key renewals go on", func(in *Input) {
-			in.Now = t0.Add(80 * day)
+			in.Now = t0.Add(65 * day)
 			in.Disk.KeyProblems = map[pinset.Pin]error{testPin(2): errors.New("gone")}
 		}, "problem: backup-missing\nnow: obtain\n"},
 		{"a state from an old backup is not gone by", func(in *Input) { in.Disk.Live = 2 }, "problem: state-outdated (blocks)\n"},

@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -225,31 +227,41 @@ func retirePin(in Input) (Action, *Finding) {
 	}
 	if r.Compromised {
 		if behind := in.behind(in.deployed); len(behind) > 0 {
-			return Action{}, &Finding{Code: CompromisedPinKept, Hosts: behind}
+			return Action{}, &Finding{Code: CompromisedPinKept, Hosts: behind, Target: in.otherBehind(in.deployed)}
 		}
 		return Action{Kind: RetirePin, Why: Why{Code: WhyKeyCompromised}}, nil
 	}
 	if behind := in.behind(in.checked); len(behind) > 0 {
-		return Action{}, &Finding{Code: OldPinKept, Hosts: behind}
+		return Action{}, &Finding{Code: OldPinKept, Hosts: behind, Target: in.otherBehind(in.checked)}
 	}
 	return Action{Kind: RetirePin, At: r.Switched.Add(in.Goal.KeepOldPin), Why: Why{Code: WhyUndoPossible}}, nil
 }
 
-// behind returns the hosts that do not satisfy something yet, by name. This host is
-// among them as long as it is not on record.
+// behind returns the hosts that do not satisfy something yet: their IDs, with their
+// names where they are known. This host is among them as long as it is not on record.
 func (in Input) behind(ready func(id string) bool) []string {
 	var behind []string
 	for _, id := range in.hosts() {
-		if !ready(id) {
-			name := in.State.Hosts[id].Hostname
-			if name == "" {
-				name = id
-			}
-			behind = append(behind, name)
+		if ready(id) {
+			continue
 		}
+		if name := in.State.Hosts[id].Hostname; name != "" {
+			id = fmt.Sprintf("%s (%s)", id, name)
+		}
+		behind = append(behind, id)
 	}
 	slices.Sort(behind)
 	return behind
+}
+
+// otherBehind returns the ID of another host that is behind, or "".
+func (in Input) otherBehind(ready func(id string) bool) string {
+	for _, id := range slices.Sorted(maps.Keys(in.State.Hosts)) {
+		if id != in.Host && !ready(id) {
+			return id
+		}
+	}
+	return ""
 }
 
 // hosts returns the IDs of all hosts on record and of this one.

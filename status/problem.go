@@ -57,7 +57,7 @@ func Problems(name string, findings []plan.Finding) []Problem {
 // ProblemOf puts a finding of a lineage into words.
 func ProblemOf(name string, f plan.Finding) Problem {
 	p := Problem{Code: f.Code, Severity: Warning, Blocks: f.Blocks}
-	if f.Blocks {
+	if f.Blocks || f.Urgent {
 		p.Severity = Critical
 	}
 	for _, words := range []func(*Problem, string, plan.Finding) bool{lostState, lostKeys, publishing, serving, putOff, issuing, waiting, refused, running} {
@@ -152,7 +152,7 @@ func publishing(p *Problem, name string, f plan.Finding) bool {
 	case plan.PublicationUnseen:
 		p.Subject = fmt.Sprintf("version %d of the pin set was published on channel %s, but clients do not get it there: %s", f.Version, f.Channel, failure(f))
 		return p.say(renewsOn+"; it is not confirmed, and no key is switched until it is",
-			"see what is there and what the publish hooks did; the next look is at "+Time(f.Failure.Next)+", or now: keepkey renew --name "+name+" --force")
+			"see what is there and what the publish hooks did; the next look is at "+Time(f.Failure.Next))
 	case plan.ChannelRemoved:
 		p.Subject = fmt.Sprintf("channel %s is not configured any more, but clients may still be enforcing version %d of its pin set", f.Channel, f.Version)
 		return p.say(renewsOn+", and the gate still counts it", "put the channel back into the configuration",
@@ -175,6 +175,9 @@ func serving(p *Problem, name string, f plan.Finding) bool {
 		p.Severity = Critical
 		p.Subject = fmt.Sprintf("the certificate that is installed (version %d) expired at %s", f.Version, Time(f.Time))
 		return p.say("the keys and pins are unharmed", "to renew it now: keepkey renew --name "+name+" --force")
+	case plan.RenewalOverdue:
+		p.Subject = fmt.Sprintf("the certificate was due for renewal at %s, and nothing tried: does the timer run?", Time(f.Time))
+		return p.say(servedOn+"; it expires at "+Time(f.Expires), "renew it now: keepkey renew --name "+name)
 	case plan.InstallFailing:
 		p.Severity = Critical
 		p.Subject = fmt.Sprintf("certificate version %d can't be installed: %s", f.Version, failure(f))
@@ -186,7 +189,10 @@ func serving(p *Problem, name string, f plan.Finding) bool {
 	case plan.ServedKeyWrong:
 		p.Severity = Critical
 		p.Subject = "the key served at " + f.Target + " is not the active one: " + failure(f)
-		return p.say("the old key's pin stays in the pin set", "see that the server was reloaded and reads the live directory; "+triesNext+name)
+		return p.say("no pin leaves the pin set before the active key is served", "see that the server was reloaded and reads the live directory", triesNext+name)
+	case plan.ServerUnreachable:
+		p.Subject = "nobody can tell which key is served at " + f.Target + ": " + failure(f)
+		return p.say("no pin leaves the pin set before the active key is served", "see that the server runs and can be reached from here", triesNext+name)
 	case plan.RevocationFailing:
 		p.Subject = fmt.Sprintf("certificate version %d (serial %s), whose key is compromised, is not revoked: %s", f.Version, f.Target, failure(f))
 		return p.say("the compromised key is no longer served or published", triesNext+name)
@@ -273,6 +279,14 @@ func issuing(p *Problem, name string, f plan.Finding) bool {
 	return false
 }
 
+// forgetHint says what to do about a host that will never be ready.
+func forgetHint(name string, f plan.Finding) []string {
+	if f.Target == "" {
+		return nil
+	}
+	return []string{"if that host is gone for good: keepkey host forget --name " + name + " --host " + f.Target}
+}
+
 // waiting words what a rollover waits for.
 func waiting(p *Problem, name string, f plan.Finding) bool {
 	p.Severity = Info
@@ -300,12 +314,18 @@ func waiting(p *Problem, name string, f plan.Finding) bool {
 		}
 	case plan.OldPinKept:
 		p.Subject = "the old key's pin stays in the pin set until the new key is deployed and seen to be served by: " + hosts
+		p.Do = forgetHint(name, f)
 	case plan.CompromisedPinKept:
 		p.Subject = "the compromised key's pin leaves the pin set once the new key is deployed by: " + hosts
+		p.Do = forgetHint(name, f)
 	case plan.GateClosed:
 		p.Severity = Warning
 		g := GateOf(name, f.Gate)
 		p.Subject = "the key is not switched, since the gate is " + g.Text
+		if len(f.Gate.Obstacles) == 0 {
+			return p.say("nothing was changed; the active key stays in use", "restore the ledger from a backup, then check: keepkey ledger verify --name "+name,
+				"if it is lost for good, begin a new one: keepkey ledger restart --name "+name)
+		}
 		p.Safe = "nothing was changed; the active key stays in use"
 		p.Do = g.Do
 		if f.Compromised {

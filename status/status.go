@@ -105,6 +105,9 @@ func Of(in plan.Input, p plan.Plan) Lineage {
 	lifetimes := in.Goal.Lifetimes()
 	for _, pub := range in.Ledger.Published() { // the newest of each channel comes last
 		ch := Channel{Version: pub.Version, Intended: pub.Intended, Confirmed: pub.Confirmed, Enforced: l.Channels[pub.Channel].Enforced}
+		if ch.Enforced == nil {
+			ch.Enforced = []int{}
+		}
 		if pub.Enforced(lifetimes[pub.Channel], in.Now) {
 			ch.Enforced = append(ch.Enforced, pub.Version)
 		}
