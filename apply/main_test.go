@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -292,6 +293,7 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	acme.SetLogger(slog.New(slog.DiscardHandler))
+	flag.Set("rapid.checks", "40") // unless the command line says otherwise
 	os.Exit(m.Run())
 }
 
