@@ -1,5 +1,29 @@
 package acme
 
-func Unanswered(err error) bool { return false }
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+)
 
-func (p *Problem) Identifiers(domains []string) []string { return nil }
+// Unanswered stands in for the real thing until that is there.
+func Unanswered(err error) bool {
+	var p *Problem
+	if errors.As(err, &p) {
+		return p.Status >= 500 && p.RetryAfter == 0
+	}
+	var op *net.OpError
+	return err != nil && (errors.As(err, &op) || errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "did not answer within"))
+}
+
+// Identifiers stands in for the real thing until that is there.
+func (p *Problem) Identifiers(domains []string) []string {
+	var named []string
+	for _, d := range domains {
+		if strings.Contains(p.Detail, "; "+d+": ") { // of a subproblem
+			named = append(named, d)
+		}
+	}
+	return named
+}
