@@ -284,3 +284,48 @@ func brief(actions []plan.Action) []string {
 	}
 	return all
 }
+
+// A schedule counts from the day on which the active key became it, in the first
+// forecast too: nothing of a rollover is due with the first run.
+func TestAScheduleCountsFromTheFirstDay(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, acmetest.Options{Profiles: map[string]time.Duration{"default": 4 * 365 * day}})
+	cert := w.pinned("api")
+	cert.RolloverEvery = 365 * day
+	rollover := func() (begins []time.Time, in plan.Input) {
+		t.Helper()
+		in, p, err := w.runner().Plan(t.Context(), cert, apply.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range p.Actions {
+			if a.Kind == plan.BeginRollover || a.Kind == plan.SwitchKey {
+				begins = append(begins, a.At)
+			}
+		}
+		return begins, in
+	}
+	if begins, in := rollover(); len(begins) != 1 || !begins[0].Equal(in.Now.Add(365*day)) {
+		t.Errorf("before the first run, at %s: a rollover is foreseen at %v, want one in a year", in.Now, begins)
+	}
+	w.mustRenew(cert, apply.Options{})
+	first := w.state(cert).Active().Pin
+	since := w.state(cert).Since
+	for _, tt := range []struct {
+		passed time.Duration
+		due    bool
+	}{{0, false}, {364 * day, false}, {365*day + time.Hour, true}} {
+		w.offset = tt.passed
+		begins, in := rollover()
+		if len(begins) == 0 || begins[0].After(in.Now) == tt.due || (!tt.due && !begins[0].Equal(since.Add(365*day))) {
+			t.Errorf("after %s a rollover is foreseen at %v, want it to be due: %v", tt.passed, begins, tt.due)
+		}
+		rep := w.renew(cert, apply.Options{})
+		if rep.Did(plan.BeginRollover) != tt.due || rep.Did(plan.SwitchKey) != tt.due {
+			t.Errorf("after %s: done %q", tt.passed, brief(rep.Done))
+		}
+	}
+	if w.state(cert).Active().Pin == first {
+		t.Error("the key is the same after a year")
+	}
+}
