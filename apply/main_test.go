@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"flag"
 	"io/fs"
 	"log/slog"
 	"net/http"
@@ -277,6 +278,7 @@ func (l *logBuffer) String() string {
 
 func TestMain(m *testing.M) {
 	acme.SetLogger(slog.New(slog.DiscardHandler))
+	flag.Set("rapid.checks", "40") // unless the command line says otherwise
 	os.Exit(m.Run())
 }
 

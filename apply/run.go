@@ -163,8 +163,11 @@ func (l *lineage) step(ctx context.Context, a plan.Action, rep *Report) *plan.Fi
 		}
 		log.Log(ctx, level, "done", "reason", a.Why.Code)
 		rep.Done = append(rep.Done, a)
-		if a.Kind == plan.Obtain || a.Kind == plan.SwitchKey || a.Kind == plan.AskWindow {
+		if a.AsksCA() {
 			l.tried[a.ID()] = true // once a run, whatever the CA makes of it
+		}
+		if a.Kind == plan.Obtain || a.Kind == plan.SwitchKey {
+			l.options.Force = false // this is the certificate that was asked for
 		}
 		return nil
 	}

@@ -82,8 +82,8 @@ func (a Action) ID() string {
 	return strings.Join([]string{string(a.Kind), string(a.Role), a.Channel, a.Target, version}, "\x00")
 }
 
-// asksCA reports whether the action needs the CA.
-func (a Action) asksCA() bool {
+// AsksCA reports whether the action needs the CA.
+func (a Action) AsksCA() bool {
 	return a.Kind == Obtain || a.Kind == SwitchKey || a.Kind == Revoke || a.Kind == AskWindow
 }
 

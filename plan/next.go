@@ -177,7 +177,7 @@ func (p *planner) add(actions ...Action) {
 // in an emergency, or by force, but for what this very run found out.
 func (p *planner) wait(a *Action) *Finding {
 	urgent := p.Force || (a.Kind == SwitchKey && p.State.Rollover.Compromised)
-	if !a.asksCA() || !p.CA.Until.After(p.Now) || (urgent && !p.CA.ThisRun) {
+	if !a.AsksCA() || !p.CA.Until.After(p.Now) || (urgent && !p.CA.ThisRun) {
 		return nil
 	}
 	due := !a.At.After(p.Now)
