@@ -130,7 +130,7 @@ func TestFirstRunGoesAheadWhereNobodyAnswers(t *testing.T) {
 	r := w.runner()
 	r.CheckTime = time.Nanosecond
 	rep := r.Renew(t.Context(), cert, apply.Options{})
-	if told := w.only(rep, plan.ServedKeyWrong); !rep.Did(plan.Install) || !strings.Contains(told, cert.Check[0]) {
+	if told := w.only(rep, plan.ServerUnreachable); !rep.Did(plan.Install) || !strings.Contains(told, cert.Check[0]) {
 		t.Errorf("done %v, problem %q: want the certificate, and the word that nobody serves it", rep.Done, told)
 	}
 }

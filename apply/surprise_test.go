@@ -88,7 +88,7 @@ func TestNothingButARolloverSwitchesKeys(t *testing.T) {
 		{
 			name:    "the keys are lost",
 			change:  func(w *world, c *config.Certificate) { w.remove(c, "keys") },
-			problem: "is missing\nsafe: no new key takes its place; the server keeps the certificate and key that it has\ndo: restore the key file from a backup", rotate: "key-missing",
+			problem: "is missing\nsafe: no new key takes its place; the server keeps the certificate and key that it has\ndo: restore the key file from a backup", rotate: "is missing",
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
