@@ -115,6 +115,11 @@ func (g *globals) report(w *watcher, runner *apply.Runner) error {
 		}
 		if g.env.Width == 0 || w.one {
 			fmt.Fprintln(g.env.Stdout, printable(o.String()))
+			if g.env.Width > 0 {
+				for _, did := range o.Did {
+					printIndented(g.env, []string{"done: " + did})
+				}
+			}
 			for _, note := range o.Notes {
 				printIndented(g.env, note.Lines())
 			}

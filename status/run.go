@@ -19,6 +19,7 @@ type Outcome struct {
 	Notes    []Problem
 	// Worked says that something was done that a person may want to know of.
 	Worked bool
+	Did    []string // what was done, in order
 }
 
 // OutcomeOf sums up a run: what was done, what is left, how it is now.
@@ -28,6 +29,7 @@ func OutcomeOf(name string, done []plan.Action, problems, notes []plan.Finding, 
 	for _, a := range done {
 		did[a.Kind] = true
 		o.Worked = o.Worked || !a.Kind.Upkeep()
+		o.Did = append(o.Did, Describe(a))
 	}
 	c := state.Certificate
 	if c != nil {

@@ -1,0 +1,66 @@
+package status
+
+import (
+	"fmt"
+	"strings"
+
+	"keepkey/plan"
+)
+
+// refused words why something that was asked for is not done.
+func refused(p *Problem, name string, f plan.Finding) bool {
+	const unchanged = "nothing was changed"
+	switch f.Code {
+	case plan.NothingYet:
+		p.Subject = "the first run has not been completed yet"
+		return p.say(unchanged, "complete it: keepkey renew --name "+name)
+	case plan.RolloverNotOver:
+		p.Subject = fmt.Sprintf("the rollover of %s is not over: the old key's pin is still in the pin set", Time(f.Time))
+		return p.say(unchanged, "see when it ends: keepkey plan --name "+name)
+	case plan.NothingToUndo:
+		p.Subject = "there is no rollover to undo: the old key's pin has left the pin set, or there never was one"
+		return p.say(unchanged)
+	case plan.NoWayBack:
+		p.Subject = "there is no way back to a compromised key"
+		return p.say(unchanged)
+	case plan.NoSuccessor:
+		p.Subject = "no backup key can take over"
+		return p.say(unchanged, "restore one from a backup of the state directory",
+			"or have a new one made, which no client knows yet: keepkey rotate --compromised --accept-breakage --name "+name)
+	case plan.NothingPublished:
+		p.Subject = "nothing was ever published on a channel"
+		if f.Channel != "" {
+			p.Subject = fmt.Sprintf("no pin set was ever published on a channel %q", f.Channel)
+		}
+		return p.say(unchanged, "see the channels: keepkey status --name "+name)
+	case plan.NoSuchVersion:
+		p.Subject = fmt.Sprintf("channel %s never had version %d of the pin set; it had %s", f.Channel, f.Version, strings.Trim(strings.ReplaceAll(fmt.Sprint(f.Versions), " ", ", "), "[]"))
+		return p.say(unchanged)
+	case plan.NewestVersion:
+		p.Subject = fmt.Sprintf("version %d is the newest pin set of channel %s, so its clients carry it; only older ones can be retired", f.Version, f.Channel)
+		return p.say(unchanged)
+	case plan.LedgerWhole:
+		p.Subject = "the ledger is whole, and says more than a new one could"
+		return p.say(unchanged)
+	case plan.NoSuchHost:
+		p.Subject = fmt.Sprintf("no host %q is on record; these are: %s", f.Target, strings.Join(f.Hosts, ", "))
+		return p.say(unchanged, "see the hosts: keepkey status --json --name "+name)
+	case plan.ThisHost:
+		p.Subject = fmt.Sprintf("%q is this host, which is not gone", f.Target)
+		return p.say(unchanged)
+	}
+	return false
+}
+
+// running words what happened to a run.
+func running(p *Problem, name string, f plan.Finding) bool {
+	switch f.Code {
+	case plan.Interrupted:
+		p.Subject = fmt.Sprintf("interrupted during: %s", f.Action)
+		return p.say("what was done is on record", "the next run goes on from here: keepkey renew --name "+name)
+	case plan.Endless:
+		p.Subject = "gave up after many steps without an end; this is a bug in keepkey"
+		return p.say(servedOn)
+	}
+	return false
+}
