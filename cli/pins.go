@@ -80,20 +80,25 @@ func runPins(c *cli.Context, g *globals, o *pinsOptions) error {
 	return show(g.env, listing, o.asJSON, printPins, func(status.Pins) int { return 0 })
 }
 
-// warnings are for keys that clients should not accept.
-var warnings = map[plan.Role]string{
-	plan.Retired:     " (not served any more: do not ship it)",
-	plan.Compromised: " (others may have this key: clients must NOT accept it)",
+// warning is for a key that clients should not accept.
+func warning(k status.Key) string {
+	switch k.Role {
+	case plan.Retired:
+		return " (not served any more: do not ship it)"
+	case plan.Active, plan.Compromised: // an active one is about to be replaced
+		return " (others may have this key: clients must NOT accept it)"
+	}
+	return ""
 }
 
 func printPins(env Env, p status.Pins) {
 	fmt.Fprintln(env.Stdout, p.Name)
 	for _, k := range p.Keys {
-		warning := ""
+		text := string(k.Role)
 		if !k.Accept {
-			warning = warnings[k.Role]
+			text += warning(k)
 		}
-		fmt.Fprintf(env.Stdout, "  %s  %-7s  %s%s\n", k.Pin, k.Type, k.Role, warning)
+		fmt.Fprintf(env.Stdout, "  %s  %-7s  %s\n", k.Pin, k.Type, text)
 	}
 }
 
