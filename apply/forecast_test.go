@@ -63,7 +63,6 @@ type life struct {
 	cert   config.Certificate
 	broken []string          // what does not work now
 	ways   map[string]func() // how to mend what is broken
-	asked  bool              // for something that is refused at times
 }
 
 func newLife(t *testing.T, rt *rapid.T, w *world, clock *time.Time) *life {
