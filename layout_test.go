@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -95,6 +97,44 @@ func TestPackagesImportOnlyWhatTheLayoutAllows(t *testing.T) {
 				t.Errorf("%s imports %s", p.ImportPath, imported)
 			}
 		}
+	}
+}
+
+// CONTRIBUTING.md shows the table, and which packages are pure.
+func TestContributingShowsTheLayout(t *testing.T) {
+	t.Parallel()
+	data, err := os.ReadFile("CONTRIBUTING.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(data), "| package | may import of ours |")
+	name := regexp.MustCompile("`([^`]+)`")
+	shown := make(map[string]bool)
+	for line := range strings.Lines(strings.SplitN(text, "\n\n", 2)[0]) {
+		cells := strings.Split(line, "|")
+		if len(cells) < 4 || strings.HasPrefix(cells[1], " ---") {
+			continue
+		}
+		var allowed []string
+		for _, m := range name.FindAllStringSubmatch(cells[2], -1) {
+			allowed = append(allowed, "keepkey/"+m[1])
+		}
+		for _, m := range name.FindAllStringSubmatch(cells[1], -1) {
+			p := "keepkey/" + m[1]
+			if m[1] == "main" {
+				p = "keepkey"
+			}
+			shown[p] = true
+			if !slices.Equal(allowed, mayImport[p]) {
+				t.Errorf("%s may import %q, and CONTRIBUTING.md says %q", p, mayImport[p], allowed)
+			}
+			if isPure := strings.Contains(cells[1], "(pure)"); isPure != slices.Contains(pure, p) {
+				t.Errorf("CONTRIBUTING.md says whether %s is pure: %v", p, isPure)
+			}
+		}
+	}
+	if len(shown) != len(mayImport) {
+		t.Errorf("CONTRIBUTING.md shows %d packages, and there are %d", len(shown), len(mayImport))
 	}
 }
 
