@@ -20,7 +20,8 @@ func Forecast(in Input) Plan {
 	if in.Tried == nil {
 		in.Tried = make(map[string]bool)
 	}
-	for p := first; ; p = Next(in) {
+	p := first
+	for range maxForecast {
 		a, due := p.Due(in.Now)
 		if !due {
 			out.Actions, out.Notes = append(out.Actions, p.Actions...), p.Notes
@@ -33,8 +34,14 @@ func Forecast(in Input) Plan {
 		if err := in.imagine(a); err != nil {
 			in.Tried[a.ID()] = true
 		}
+		p = Next(in)
 	}
+	out.Problems = append(out.Problems, Finding{Code: Endless})
+	return out
 }
+
+// maxForecast ends a forecast that makes no progress, should there be such a bug.
+const maxForecast = 1000
 
 // imagine changes the input as if an action had come to a good end.
 func (in *Input) imagine(a Action) error {
