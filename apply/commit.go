@@ -20,7 +20,7 @@ var errCommit = errors.New("the next run goes on from what it finds")
 // where the records change.
 func (l *lineage) commit(ctx context.Context, a plan.Action, r plan.Result) error {
 	r.At = l.Now()
-	if skew, known := l.ca(l.cert.ACME).skew(); known {
+	if skew, known := l.ca(l.cert.ACME).skew(); known && a.AsksCA() { // it told just now
 		r.CA = r.At.Add(skew)
 	}
 	next, entry, err := plan.After(l.state, a, r)
