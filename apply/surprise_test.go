@@ -21,7 +21,7 @@ import (
 )
 
 // Nothing switches keys by surprise: whatever is changed, lost or brought back behind
-// keepkey's back, the key that is live stays, and what was done is told.
+// keepkey's back, the key that is served stays the same, and what was done is told.
 func TestNothingButARolloverSwitchesKeys(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, acmetest.Options{})

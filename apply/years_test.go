@@ -84,7 +84,7 @@ type years struct {
 	clock    atomic.Int64 // in Unix nanoseconds; stands still during a run, so that a seed always gives the same story
 	runner   *apply.Runner
 	server   *tlsServer
-	reload   string // the deploy hook leaves this file when the server shall reload
+	reload   string // the deploy hook leaves this file when the server is to reload
 	outlets  []*outlet
 	clients  []*pinningClient
 	turns    []time.Time // instants at which a pin set's lifetime ends

@@ -14,7 +14,7 @@ import (
 )
 
 // A disk that is full, or takes no writes at all, costs nothing that was there: the
-// run fails and says so, what is live stays as it is, and once there is room again
+// run fails and says so, what is served stays as it is, and once there is room again
 // the next run does what was due.
 func TestADiskThatTakesNothingCostsNothing(t *testing.T) {
 	t.Parallel()

@@ -300,7 +300,7 @@ func (c *checker) completes() {
 }
 
 // I10: where something is missing or damaged, nothing new takes its place, what is
-// live stays, and the run fails.
+// served stays, and the run fails.
 func (c *checker) failsClosed() {
 	b, r := c.out.Before, c.out.Run
 	if c.StateProblem != nil {

@@ -152,7 +152,7 @@ func TestNext(t *testing.T) {
 		{"what was read back is not looked for again", func(in *Input) {
 			in.Goal.Channels[0].ReadBack = true
 		}, nothingDue},
-		{"an intent that the state has not followed is gone on with", func(in *Input) {
+		{"an intent that the state has not followed is resumed", func(in *Input) {
 			in.Ledger = intended("app", 1, in.State.Pins())
 			in.State.Channels = nil
 		}, "now: publish app v1\n" + nothingDue},
@@ -240,7 +240,7 @@ func TestNext(t *testing.T) {
 			in.Now = t0.Add(65 * day)
 			in.State.Failures = map[string]Failure{"obtain": {Count: 2, Last: t0.AddDate(50, 0, 0), Next: t0.AddDate(51, 0, 0)}}
 		}, "now: obtain\n"},
-		{"an order under way is gone on with", func(in *Input) { in.State.Orders = []Order{{Pin: testPin(1)}} }, "now: obtain\n"},
+		{"an order under way is resumed", func(in *Input) { in.State.Orders = []Order{{Pin: testPin(1)}} }, "now: obtain\n"},
 
 		{"a failure that was forced long before its time is nobody's concern", func(in *Input) {
 			in.State.Failures = map[string]Failure{"obtain": {Count: 2, Last: in.Now, Next: in.Now.Add(time.Hour)}}
