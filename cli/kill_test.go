@@ -30,7 +30,7 @@ type host struct {
 
 func newHost(t *testing.T, certificates string) *host {
 	t.Helper()
-	return newHostIn(t, t.TempDir(), certificates)
+	return newHostIn(t, fastDir(t), certificates)
 }
 
 func newHostIn(t *testing.T, dir, certificates string) *host {
