@@ -24,7 +24,7 @@ import (
 )
 
 // serveTLS is a server that presents what get returns at each handshake.
-func serveTLS(t *testing.T, get func() (*tls.Certificate, error)) (addr string) {
+func serveTLS(t testing.TB, get func() (*tls.Certificate, error)) (addr string) {
 	t.Helper()
 	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return get() },
@@ -49,7 +49,7 @@ func serveTLS(t *testing.T, get func() (*tls.Certificate, error)) (addr string) 
 }
 
 // stranger is a self-signed certificate for a key that keepkey does not know.
-func stranger(t *testing.T) *tls.Certificate {
+func stranger(t testing.TB) *tls.Certificate {
 	t.Helper()
 	key, err := keystore.GenerateKey(pinset.EC256)
 	if err != nil {

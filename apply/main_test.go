@@ -59,7 +59,7 @@ func newWorld(t testing.TB, o acmetest.Options) *world {
 // dozens of files.
 func fastDir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "keepkey-test-")
+	dir, err := os.MkdirTemp("/dev/shm", "keepkey-apply-")
 	if err != nil {
 		return t.TempDir()
 	}
