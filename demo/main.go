@@ -102,7 +102,7 @@ func run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 
-	d.say("A run from cron or a timer finds nothing to do:")
+	d.say("A run from cron or a timer finds nothing to do, and so prints nothing:")
 	if err := d.keepkey(ctx, "renew"); err != nil {
 		return err
 	}

@@ -20,8 +20,8 @@ func TestDemoTellsTheWholeStory(t *testing.T) {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir[1]) })
 	for _, want := range []string{
-		"renew --domain api.example.com", "first certificate obtained", "nothing due", "renewed with the same key", "The certificate changed, the pin stayed.",
-		"rotate --name api.example.com", "switched keys", "since the gate is closed: version 1 on channel over-the-air lacks the key's pin",
+		"renew --domain api.example.com", "first certificate obtained", "finds nothing to do, and so prints nothing", "renewed with the same key", "The certificate changed, the pin stayed.",
+		"rotate --name api.example.com", "switched keys", "since the gate is closed until ", "version 1 on channel over-the-air lacks the key's pin",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the demo does not say %q", want)
