@@ -14,7 +14,8 @@ func Unanswered(err error) bool {
 		return p.Status >= 500 && p.RetryAfter == 0
 	}
 	var op *net.OpError
-	return err != nil && (errors.As(err, &op) || errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "did not answer within"))
+	var timeout net.Error // such as the transport's own, of reading the headers
+	return err != nil && (errors.As(err, &op) || (errors.As(err, &timeout) && timeout.Timeout()) || errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "did not answer within"))
 }
 
 // Identifiers stands in for the real thing until that is there.

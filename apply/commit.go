@@ -90,6 +90,7 @@ func (l *lineage) failed(a plan.Action, cause error) error {
 		f.Code = plan.ClockWrong
 	case errors.As(cause, &gate):
 		f.Code = plan.GateClosed
+	case a.Kind == plan.Revoke: // that it is not revoked is what has to be told
 	case f.RetryAfter > 0:
 		f.Code = plan.CAPaused
 	case a.AsksCA() && acme.Unanswered(cause):

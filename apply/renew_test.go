@@ -24,6 +24,9 @@ func TestThreeRenewalsKeepOnePinForEveryKeyType(t *testing.T) {
 	for _, kt := range pinset.KeyTypes() {
 		t.Run(string(kt), func(t *testing.T) {
 			t.Parallel()
+			if testing.Short() && (kt == pinset.RSA3072 || kt == pinset.RSA4096) {
+				t.Skip("such keys take seconds to make")
+			}
 			w := newWorld(t, acmetest.Options{})
 			cert := w.cert(string(kt), string(kt)+".example.com")
 			cert.KeyType = kt
@@ -359,6 +362,9 @@ func TestRenewalWindowThatSaysLater(t *testing.T) {
 
 func TestHalfOfAllNoncesRejected(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("lego waits before it tries a request again")
+	}
 	w := newWorld(t, acmetest.Options{NonceReject: 50})
 	cert := w.cert("api", "api.example.com")
 	w.mustRenew(cert, apply.Options{})
