@@ -77,7 +77,7 @@ func TestTheOldPinStaysUntilEveryHostServesTheNewKey(t *testing.T) {
 				if rep.Did(plan.RetirePin) || len(rep.Problems) > 0 || !slices.Contains(w.published(cert).Pins, old) {
 					t.Fatalf("done %q, problems %q, published %v: want the old pin %s to stay", brief(rep.Done), problems(rep), w.published(cert).Pins, old)
 				}
-				if len(rep.Notes) != 1 || rep.Notes[0].Code != plan.OldPinKept || !slices.Equal(rep.Notes[0].Hosts, []string{"web2"}) {
+				if len(rep.Notes) != 1 || rep.Notes[0].Code != plan.OldPinKept || !slices.Equal(rep.Notes[0].Hosts, []string{"0123456789abcdef (web2)"}) {
 					t.Errorf("notes %q, want that web2 is waited for, and nobody else", texts("api", rep.Notes))
 				}
 			}
