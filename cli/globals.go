@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -49,9 +50,11 @@ func (g *globals) load() (*config.Config, error) {
 	if path == "" {
 		path = defaultConfig
 	}
-	// Reading a large configuration takes several times what it holds, and is over soon:
-	// some time for memory.
-	defer debug.SetGCPercent(debug.SetGCPercent(20))
+	// Reading thousands of certificates takes many times what they hold, and is over
+	// soon: some time for memory.
+	if info, err := os.Stat(path); err == nil && info.Size() > 256<<10 {
+		defer debug.SetGCPercent(debug.SetGCPercent(20))
+	}
 	cfg, err := config.Load(path, g.env.DNS.Check)
 	if err != nil {
 		return nil, usageError{err}
