@@ -150,6 +150,7 @@ func (l *life) mend() {
 		l.ways[what]()
 	}
 	l.broken = nil
+	*l.clock = l.clock.Add(time.Second) // what fails from now on is told from what failed so far
 }
 
 // step is something that happens.
