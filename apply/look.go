@@ -58,7 +58,8 @@ func (r *run) look(ctx context.Context) (*lineage, error) {
 	l.disk.Newer = l.newer(ctx)
 	l.checkKeys()
 	l.checkStored()
-	if c := l.state.Certificate; c != nil && c.Version > plan.KeepVersions {
+	// Before that there is nothing to prune, not even after what a run may add.
+	if c := l.state.Certificate; c != nil && c.Version >= plan.KeepVersions-1 {
 		if l.disk.Versions, err = store.Live.Versions(); err != nil {
 			return nil, err
 		}
