@@ -251,7 +251,6 @@ func BenchmarkEightAtATime(b *testing.B) {
 func BenchmarkNothingDue(b *testing.B) {
 	const certs = 1000
 	w := newWorld(b, acmetest.Options{})
-	w.ca.Misbehave(apart)
 	var doc strings.Builder
 	fmt.Fprintf(&doc, "state: state\nacme: {directory: %q, ca_bundle: ca.pem, accept_terms: true}\ndefaults: {challenge: {http-01: {listen: %q}}}\ncertificates:\n", w.ca.Directory, w.ca.HTTPAddr)
 	for i := range certs {

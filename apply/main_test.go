@@ -8,7 +8,6 @@ import (
 	"flag"
 	"io/fs"
 	"log/slog"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -280,23 +279,4 @@ func TestMain(m *testing.M) {
 	acme.SetLogger(slog.New(slog.DiscardHandler))
 	flag.Set("rapid.checks", "40") // unless the command line says otherwise
 	os.Exit(m.Run())
-}
-
-// apart stands between a CA and many clients, and keeps new orders apart from looks at
-// authorizations: Pebble (v2.10.1) locks itself up for good when both come at once, since
-// one looks through all authorizations with its store locked, and the other holds an
-// authorization and waits for the store.
-func apart(next http.Handler) http.Handler {
-	var mu sync.RWMutex
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case r.URL.Path == string(acmetest.NewOrder):
-			mu.Lock()
-			defer mu.Unlock()
-		case strings.HasPrefix(r.URL.Path, string(acmetest.Authorization)):
-			mu.RLock()
-			defer mu.RUnlock()
-		}
-		next.ServeHTTP(w, r)
-	})
 }

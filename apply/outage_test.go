@@ -32,7 +32,6 @@ const atOnce = 8
 // published.
 func (w *world) crowd(n int) []config.Certificate {
 	w.t.Helper()
-	w.misbehave(nil)
 	var certs []config.Certificate
 	for i := range n {
 		name := fmt.Sprintf("n%d", i)
@@ -54,15 +53,6 @@ func (w *world) crowd(n int) []config.Certificate {
 	w.offset = 61 * day
 	w.ca.Requests()
 	return certs
-}
-
-// misbehave is for tests in which many ask the CA at once.
-func (w *world) misbehave(fault acmetest.Fault) {
-	if fault == nil {
-		w.ca.Misbehave(apart)
-		return
-	}
-	w.ca.Misbehave(func(next http.Handler) http.Handler { return fault(apart(next)) })
 }
 
 // asked counts requests to an endpoint since it was last called.
@@ -91,7 +81,7 @@ func TestACAThatDoesNotAnswerCostsOneTimeLimit(t *testing.T) {
 	t.Parallel()
 	certs, others := 40, 4
 	if testing.Short() {
-		certs, others = 20, 2
+		certs, others = 14, 2
 	}
 	for _, tt := range []struct {
 		name  string
@@ -115,7 +105,6 @@ func TestACAThatDoesNotAnswerCostsOneTimeLimit(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(elsewhere.Close)
-			elsewhere.Misbehave(apart)
 			elsewhere.SetClock(w.offset)
 			bundle := w.write("elsewhere.pem", elsewhere.CAPEM)
 			mixed := slices.Clone(due)
@@ -126,7 +115,7 @@ func TestACAThatDoesNotAnswerCostsOneTimeLimit(t *testing.T) {
 				mixed = slices.Insert(mixed, i*len(mixed)/(others-1), cert)
 			}
 
-			w.misbehave(tt.fault)
+			w.ca.Misbehave(tt.fault)
 			w.requestTimeout = 3 * time.Second // longer than any answer takes on a busy machine
 			r := w.runner()
 			reports := all(t, r, mixed, apply.Options{})
@@ -150,7 +139,7 @@ func TestACAThatDoesNotAnswerCostsOneTimeLimit(t *testing.T) {
 
 			// The same process, as a daemon's: before the minute is over it asks nobody, and
 			// then it finds that the CA is back.
-			w.misbehave(nil)
+			w.ca.Misbehave(nil)
 			w.requestTimeout = 20 * time.Second
 			w.offset += 30 * time.Second
 			all(t, r, due, apply.Options{})
@@ -177,7 +166,7 @@ func TestACAThatAsksToBeLeftAloneIs(t *testing.T) {
 	}
 	w := newWorld(t, acmetest.Options{})
 	due := w.crowd(certs)
-	w.misbehave(acmetest.Problem(acmetest.NewOrder, 429, "rateLimited", "too many new orders", "3600"))
+	w.ca.Misbehave(acmetest.Problem(acmetest.NewOrder, 429, "rateLimited", "too many new orders", "3600"))
 	wave := func(o apply.Options, want ...int) {
 		t.Helper()
 		reports := all(t, w.runner(), due, o) // of a new process
@@ -197,7 +186,7 @@ func TestACAThatAsksToBeLeftAloneIs(t *testing.T) {
 	wave(force, 1, atOnce) // who insists is told once more, for another hour
 	w.offset += 50 * time.Minute
 	wave(apply.Options{}, 0, 0)
-	w.misbehave(nil)
+	w.ca.Misbehave(nil)
 	w.offset += 11 * time.Minute
 	if n := renewed(all(t, w.runner(), due, apply.Options{})); n != certs {
 		t.Errorf("%d of %d were renewed when the time was over", n, certs)
@@ -214,7 +203,7 @@ func TestALimitForANameConcernsOnlyItsCertificates(t *testing.T) {
 		`{"type":"urn:ietf:params:acme:error:rateLimited","detail":"for this name","identifier":{"type":"dns","value":"n1.example.com"}}]}`
 	refused := acmetest.Respond(acmetest.NewOrder, 429, http.Header{"Content-Type": {"application/problem+json"}, "Retry-After": {"3600"}}, []byte(body))
 	var said atomic.Int64
-	w.misbehave(func(next http.Handler) http.Handler {
+	w.ca.Misbehave(func(next http.Handler) http.Handler {
 		refusing := refused(next)
 		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == string(acmetest.NewOrder) && bytes.Contains(signed(r), []byte("n1.example.com")) {
@@ -237,7 +226,7 @@ func TestALimitForANameConcernsOnlyItsCertificates(t *testing.T) {
 	if n := said.Load(); n != 1 {
 		t.Errorf("the CA was asked %d times for n1.example.com, and had said no the first time", n)
 	}
-	w.misbehave(nil)
+	w.ca.Misbehave(nil)
 	w.offset += time.Hour + time.Minute
 	for _, i := range limited {
 		w.mustRenew(certs[i], apply.Options{})

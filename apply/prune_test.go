@@ -139,3 +139,24 @@ func kinds(rep apply.Report) []plan.Kind {
 	}
 	return all
 }
+
+// The run that obtains the first version too many removes the oldest, and the forecast
+// says so before.
+func TestTheFirstPruningIsForeseen(t *testing.T) {
+	t.Parallel()
+	p := newPassing(t, 6*day)
+	p.mustRenew(p.cert, apply.Options{})
+	for range plan.KeepVersions - 1 {
+		p.pass(7 * day)
+		p.mustRenew(p.cert, apply.Options{})
+	}
+	p.pass(7 * day)
+	_, forecast, err := p.runner().Plan(t.Context(), p.cert, apply.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreseen := slices.ContainsFunc(forecast.Actions, func(a plan.Action) bool { return a.Kind == plan.Prune && a.Version == 1 })
+	if rep := p.runs(apply.Options{}, 2, 3, 4, 5, 6); !foreseen || !rep.Did(plan.Prune) {
+		t.Errorf("foreseen %q, done %q: want version 1 to be removed, as foreseen", brief(forecast.Actions), brief(rep.Done))
+	}
+}

@@ -39,7 +39,7 @@ func TestYearsOfRolloversLockNobodyOut(t *testing.T) {
 	days, seeds := 1500, uint64(2)
 	switch {
 	case testing.Short():
-		days, seeds = 150, 1
+		days, seeds = 100, 1
 	case raceDetector:
 		days = 300 // it makes all of this several times as slow
 	}

@@ -12,19 +12,26 @@ import (
 	"github.com/letsencrypt/pebble/v2/db"
 )
 
-// finalizations makes up for a race of Pebble's (v2.10.1). After it has issued a
-// certificate it goes on, in the background, to note which order the certificate
-// is from and which it replaces; an order that comes before it is done is refused
-// with a server error, and the race detector rightly complains. So the next order
-// waits until Pebble has settled the ones before.
+// finalizations makes up for two faults of Pebble's (v2.10.1).
+//
+// After it has answered a finalization it goes on, in the background, to issue the
+// certificate and to note which order it is from and which it replaces. An order that
+// comes before it is done is refused with a server error, and the race detector rightly
+// complains; who looks at the order meanwhile can lock Pebble up for good, since it
+// takes a lock for reading twice and the background wants to write in between. So the
+// answer waits until all is settled.
+//
+// Who looks at an authorization while another order is placed can lock Pebble up, too:
+// one holds the authorization and waits for the store, the other holds the store and
+// waits for the authorization. So these are kept apart.
 //
 // It also makes a reuse of 0 percent mean none: Pebble would take one valid
 // authorization in a hundred again.
 type finalizations struct {
 	store *db.MemoryStore
 	reuse bool
+	apart sync.RWMutex // held by new orders, and shared by looks at authorizations
 	mu    sync.Mutex
-	open  []string // IDs of orders that were finalized
 	taken []string // IDs of certificates that were downloaded
 }
 
@@ -34,35 +41,43 @@ const settleTime = time.Second
 // watch stands in front of Pebble.
 func (f *finalizations) watch(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == string(NewOrder) {
-			f.settle()
+		switch {
+		case r.URL.Path == string(NewOrder):
+			f.apart.Lock()
+			defer f.apart.Unlock()
+			f.expireTaken()
+		case strings.HasPrefix(r.URL.Path, string(Authorization)):
+			f.apart.RLock()
+			defer f.apart.RUnlock()
 		}
 		next.ServeHTTP(w, r)
-		f.mu.Lock()
-		defer f.mu.Unlock()
 		if id, ok := strings.CutPrefix(r.URL.Path, string(Finalize)); ok {
-			f.open = append(f.open, id)
+			f.settle(id)
 		}
 		if id, ok := strings.CutPrefix(r.URL.Path, string(Certificate)); ok {
+			f.mu.Lock()
 			f.taken = append(f.taken, id)
+			f.mu.Unlock()
 		}
 	})
 }
 
-func (f *finalizations) settle() {
-	f.mu.Lock()
-	open, taken := f.open, f.taken
-	f.open, f.taken = nil, nil
-	f.mu.Unlock()
-	for _, id := range open {
-		for deadline := time.Now().Add(settleTime); !f.settled(id) && time.Now().Before(deadline); {
-			time.Sleep(100 * time.Microsecond)
-		}
+func (f *finalizations) settle(id string) {
+	for deadline := time.Now().Add(settleTime); !f.settled(id) && time.Now().Before(deadline); {
+		time.Sleep(100 * time.Microsecond)
 	}
-	if !f.reuse {
-		for _, id := range taken {
-			f.expire(id)
-		}
+}
+
+func (f *finalizations) expireTaken() {
+	f.mu.Lock()
+	taken := f.taken
+	f.taken = nil
+	f.mu.Unlock()
+	if f.reuse {
+		return
+	}
+	for _, id := range taken {
+		f.expire(id)
 	}
 }
 
