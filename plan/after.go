@@ -104,7 +104,7 @@ func (s *State) after(a Action, r Result) (*pinset.Entry, error) {
 			s.Since = r.At
 		}
 	case ReadBack:
-		return &pinset.Entry{Kind: pinset.Confirm, Channel: a.Channel, Version: a.PinSet.Version, By: pinset.ByKeepkey}, nil
+		return confirmation(a), nil
 	case AskWindow:
 		s.answered(r)
 	case Install, Deploy, Check:
@@ -118,13 +118,13 @@ func (s *State) after(a Action, r Result) (*pinset.Entry, error) {
 	case RetirePin:
 		s.Rollover = nil
 	case BeginRollover:
-		delete(s.Failures, Action{Kind: SwitchKey}.purpose()) // who asks does not wait for a back-off
+		s.succeed(Action{Kind: SwitchKey}) // who asks does not wait for a back-off
 		return nil, s.beginRollover(r.At)
 	case DeclareCompromise:
-		delete(s.Failures, Action{Kind: SwitchKey}.purpose())
+		s.succeed(Action{Kind: SwitchKey})
 		return nil, s.declareCompromise(a.Pin, a.Accept, r.At)
 	case Undo:
-		delete(s.Failures, Action{Kind: SwitchKey}.purpose())
+		s.succeed(Action{Kind: SwitchKey})
 		return nil, s.undo(r.At)
 	case ForgetHost:
 		delete(s.Hosts, a.Host)
@@ -162,6 +162,12 @@ func (s *State) publish(a Action, r Result) *pinset.Entry {
 	if !a.Confirms {
 		return nil
 	}
+	return confirmation(a)
+}
+
+// confirmation puts on record that a pin set is published on its channel: no person
+// said so, a read-back or the hooks did.
+func confirmation(a Action) *pinset.Entry {
 	return &pinset.Entry{Kind: pinset.Confirm, Channel: a.Channel, Version: a.PinSet.Version, By: pinset.ByKeepkey}
 }
 
@@ -174,7 +180,7 @@ func (s *State) say(a Action) *pinset.Entry {
 // obtain follows an order: when it is placed, and when its certificate was accepted.
 // After a switch that certificate's key is the active one.
 func (s *State) obtain(a Action, r Result) error {
-	pin := s.target(a)
+	pin := s.Target(a)
 	if o := r.Order; o != nil {
 		s.dropOrder(o.Pin)
 		s.Orders = append(s.Orders, *o)
@@ -206,8 +212,8 @@ func (s *State) obtain(a Action, r Result) error {
 	return nil
 }
 
-// target is the key for which an action obtains a certificate.
-func (s *State) target(a Action) pinset.Pin {
+// Target is the key for which an action obtains a certificate.
+func (s State) Target(a Action) pinset.Pin {
 	if a.Kind == SwitchKey && s.Rollover != nil {
 		return s.Rollover.To
 	}
@@ -216,9 +222,6 @@ func (s *State) target(a Action) pinset.Pin {
 	}
 	return pinset.Pin{}
 }
-
-// Target is the key for which an action obtains a certificate.
-func (s State) Target(a Action) pinset.Pin { return s.target(a) }
 
 func (s *State) dropOrder(pin pinset.Pin) {
 	s.Orders = slices.DeleteFunc(s.Orders, func(o Order) bool { return o.Pin == pin })
@@ -272,7 +275,7 @@ func (s *State) succeed(a Action) { delete(s.failuresOf(a), a.purpose()) }
 // fail counts a failure, and says when to try again.
 func (s *State) fail(a Action, r Result) {
 	if r.Failed.DropOrder {
-		s.dropOrder(s.target(a))
+		s.dropOrder(s.Target(a))
 	}
 	f := Failure{First: r.At}
 	if last, again := s.failuresOf(a)[a.purpose()]; again && !last.First.After(r.At) {
