@@ -33,13 +33,12 @@ const (
 
 // answered notes how a CA took a request.
 func (h *health) answered(err error, now time.Time) {
-	switch {
-	case !acme.Unanswered(err):
+	if !acme.Unanswered(err) {
 		h.inRow, h.silent = 0, quiet{}
-	default:
-		if h.inRow++; h.inRow >= maxInRow && !now.Before(h.silent.until) {
-			h.silent = quiet{since: now, until: now.Add(quietTime), reason: err.Error()}
-		}
+		return
+	}
+	if h.inRow++; h.inRow >= maxInRow && !now.Before(h.silent.until) {
+		h.silent = quiet{since: now, until: now.Add(quietTime), reason: err.Error()}
 	}
 }
 
@@ -78,25 +77,24 @@ func concerns(p keystore.Pause, domains []string) bool {
 }
 
 // caKnown is what is known of the lineage's CA before it is asked.
-func (l *lineage) caKnown() plan.CA {
+func (l *lineage) caKnown(now time.Time) plan.CA {
 	c := l.ca(l.cert.ACME)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.health.of(l.cert.Domains, l.options.began, l.Now())
+	return c.health.of(l.cert.Domains, l.options.began, now)
 }
 
 // heard notes what the CA made of an action, for all lineages that use it. That it asks
 // to be left alone goes on record, for later runs.
 func (l *lineage) heard(err error) {
-	c := l.ca(l.cert.ACME)
+	c, now := l.ca(l.cert.ACME), l.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.health.answered(err, l.Now())
+	c.health.answered(err, now)
 	var p *acme.Problem
 	if !errors.As(err, &p) || p.RetryAfter <= 0 {
 		return
 	}
-	now := l.Now()
 	pause := keystore.Pause{Since: now, Until: now.Add(p.RetryAfter), Reason: p.Error()}
 	if p.Scope(l.cert.Domains) == acme.ScopeIdentifiers {
 		pause.Identifiers = p.Identifiers

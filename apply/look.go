@@ -31,8 +31,9 @@ const newHost = "new"
 
 // input is what a plan is computed from.
 func (l *lineage) input() plan.Input {
+	now := l.Now()
 	return plan.Input{
-		Goal: l.goal, State: l.state, Ledger: l.records.Ledger, Disk: l.disk, CA: l.caKnown(), Host: cmp.Or(l.Store.Host(), newHost), Now: l.Now(),
+		Goal: l.goal, State: l.state, Ledger: l.records.Ledger, Disk: l.disk, CA: l.caKnown(now), Host: cmp.Or(l.Store.Host(), newHost), Now: now,
 		Force: l.options.Force, NewLineage: l.options.NewLineage, Tried: l.tried,
 	}
 }

@@ -95,7 +95,7 @@ type Finding struct {
 	// CanRotate says that a backup key is there that could take over.
 	CanRotate bool
 	Expires   time.Time // of the certificate that stays in use meanwhile
-	// Urgent says that little time is left of that certificate.
+	// Urgent says that less than a sixth of that certificate's lifetime is left.
 	Urgent bool
 }
 

@@ -191,9 +191,7 @@ func (p *planner) wait(a *Action) *Finding {
 	if p.CA.Unreachable {
 		f.Code = CAUnreachable
 	}
-	if c := p.State.Certificate; c != nil {
-		f.Expires, f.Urgent = c.NotAfter, p.urgent(c)
-	}
+	p.meanwhile(&f)
 	return &f
 }
 
@@ -210,7 +208,9 @@ func (p *planner) overdue(a Action) {
 	if _, fails := p.failure(a); fails || !byTime || p.Tried[a.ID()] || p.Force || p.Now.Before(at.Add(slack)) || p.Now.After(c.NotAfter) || p.CA.Until.After(p.Now) {
 		return
 	}
-	p.plan.Problems = append(p.plan.Problems, Finding{Code: RenewalOverdue, Time: at, Expires: c.NotAfter, Urgent: p.urgent(c)})
+	f := Finding{Code: RenewalOverdue, Time: at}
+	p.meanwhile(&f)
+	p.plan.Problems = append(p.plan.Problems, f)
 }
 
 // offer plans an action, if there is one, and takes a note.
@@ -254,15 +254,15 @@ func (p *planner) finding(a Action, f Failure) Finding {
 	if r := p.State.Rollover; r != nil {
 		found.Compromised = r.Compromised
 	}
-	if c := p.State.Certificate; c != nil {
-		found.Expires, found.Urgent = c.NotAfter, p.urgent(c)
-	}
+	p.meanwhile(&found)
 	return found
 }
 
-// urgent reports that less than a sixth of a certificate's lifetime is left.
-func (p *planner) urgent(c *Certificate) bool {
-	return c.NotAfter.Sub(p.Now) < c.NotAfter.Sub(c.NotBefore)/6
+// meanwhile fills in how long the certificate that stays in use will do.
+func (p *planner) meanwhile(f *Finding) {
+	if c := p.State.Certificate; c != nil {
+		f.Expires, f.Urgent = c.NotAfter, c.NotAfter.Sub(p.Now) < c.NotAfter.Sub(c.NotBefore)/6
+	}
 }
 
 // expired reports that what this host serves is not valid any more.
