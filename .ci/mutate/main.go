@@ -4,7 +4,7 @@
 //
 //	go run ./.ci/mutate              all of .ci/mutants; a minute or two each
 //	go run ./.ci/mutate 03 07        those whose names begin so
-//	go run ./.ci/mutate --check      only whether each still fits the code
+//	go run ./.ci/mutate --check      only whether each still fits the code, and builds
 //
 // It is run from the root of the repository. The comment of parse describes the
 // files; the tests that they name are first run without a fault.
@@ -12,11 +12,13 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
@@ -25,7 +27,7 @@ import (
 )
 
 func main() {
-	check := flag.Bool("check", false, "only see whether each fault still fits the code")
+	check := flag.Bool("check", false, "only see whether each fault still fits the code, and builds")
 	jobs := flag.Int("jobs", 1, "try `N` faults at a time, each in a copy of its own")
 	flag.Usage = func() {
 		fmt.Fprintln(flag.CommandLine.Output(), "usage: go run ./.ci/mutate [--check] [--jobs N] [prefix of a name]...")
@@ -52,7 +54,11 @@ func run(ctx context.Context, out io.Writer, check bool, jobs int, prefixes []st
 	}
 	var misfits []error
 	for _, m := range chosen {
-		if _, err := m.apply(os.ReadFile); err != nil {
+		changed, err := m.apply(os.ReadFile)
+		if err == nil && check {
+			err = builds(ctx, changed)
+		}
+		if err != nil {
 			misfits = append(misfits, fmt.Errorf("%s does not fit the code: %w", m.Name, err))
 		}
 	}
@@ -64,6 +70,37 @@ func run(ctx context.Context, out io.Writer, check bool, jobs int, prefixes []st
 		return nil
 	}
 	return tryAll(ctx, out, chosen, jobs)
+}
+
+// builds compiles the packages of changed files, as they would be.
+func builds(ctx context.Context, changed map[string][]byte) error {
+	dir, err := os.MkdirTemp("", "mutate-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	var overlay struct{ Replace map[string]string }
+	overlay.Replace = make(map[string]string)
+	args := []string{"build", "-overlay", filepath.Join(dir, "overlay.json")}
+	for file, data := range changed {
+		copied := filepath.Join(dir, fmt.Sprintf("%d.go", len(args)))
+		if err := os.WriteFile(copied, data, 0o600); err != nil {
+			return err
+		}
+		overlay.Replace[file] = copied
+		args = append(args, "./"+filepath.Dir(file))
+	}
+	data, err := json.Marshal(overlay)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "overlay.json"), data, 0o600); err != nil {
+		return err
+	}
+	if out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("it does not build: %w\n%s", err, indent(tail(out)))
+	}
+	return nil
 }
 
 // tryAll tries mutants in several workspaces at a time, and tells of each as soon

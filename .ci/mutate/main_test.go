@@ -146,9 +146,15 @@ func TestFaultsAreTriedInACopyOfTheRepository(t *testing.T) {
 	if err := run(t.Context(), &out, false, 1, []string{"01", "06"}); err != nil {
 		t.Errorf("the good ones: %v", err)
 	}
+	if err := os.Remove("ignored.go"); err != nil { // --check builds in the work tree
+		t.Fatal(err)
+	}
 	out.Reset()
-	if err := run(t.Context(), &out, true, 1, nil); err != nil || out.String() != "7 fit\n" {
+	if err := run(t.Context(), &out, true, 1, []string{"01", "02", "03"}); err != nil || out.String() != "3 fit\n" {
 		t.Errorf("--check: %q, %v", out.String(), err)
+	}
+	if err := run(t.Context(), &out, true, 1, nil); err == nil || !strings.Contains(err.Error(), "04-not-go does not fit the code: it does not build") {
+		t.Errorf("--check of a fault that does not build: %v", err)
 	}
 	if err := os.WriteFile("gate.go", []byte("package gate\n"), 0o644); err != nil {
 		t.Fatal(err)
