@@ -52,7 +52,7 @@ func ExampleLedger_Gate() {
 		ledger = next
 	}
 
-	configured := map[string]pinset.Lifetime{"app": *week}
+	configured := map[string]pinset.Clients{"app": {Lifetime: *week}}
 	fmt.Println("B on March 12:", ledger.Gate(b, configured, march(12)).Open)
 	verdict := ledger.Gate(c, configured, march(12))
 	fmt.Println("C on March 12:", verdict.Open)

@@ -2,6 +2,7 @@ package pinset
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -20,7 +21,7 @@ func TestLifetimeThatWasRaisedCountsForOldPinSetsToo(t *testing.T) {
 	if v := l.Gate(key('C'), nil, at); !v.Open {
 		t.Errorf("as recorded: %s", tell(v))
 	}
-	if v := l.Gate(key('C'), map[string]Lifetime{"app": {Duration: 30 * day}}, at); v.Open {
+	if v := l.Gate(key('C'), map[string]Clients{"app": {Lifetime: Lifetime{Duration: 30 * day}}}, at); v.Open {
 		t.Error("clients turned out to hold pins for 30 days, and the gate still went by 7")
 	}
 }
@@ -219,4 +220,185 @@ func TestGateOpensWhenItSays(t *testing.T) {
 			}
 		}
 	})
+}
+
+// The same with places: a channel whose documents lie in several, some of which come and
+// go in the configuration, are closed, or get an old document back. Caches hand documents
+// out for a while longer.
+
+// placeWorld is what clients can get, and what they hold.
+type placeWorld struct {
+	sets    map[int]string // of each version
+	went    map[int]string // the places of each version
+	out     map[int]bool   // was confirmed at some time
+	offers  map[rune][]int // by place: the versions that clients may get
+	holding map[int]int    // by version: for how many ticks nobody got it any more; -1 while somebody may
+}
+
+const (
+	placeLifetime = 1 // in ticks
+	placeCache    = 1
+)
+
+func (w placeWorld) clone() placeWorld {
+	offers := make(map[rune][]int)
+	for p, versions := range w.offers {
+		offers[p] = slices.Clone(versions)
+	}
+	return placeWorld{maps.Clone(w.sets), maps.Clone(w.went), maps.Clone(w.out), offers, maps.Clone(w.holding)}
+}
+
+func (w placeWorld) intend(version int, set, places string) {
+	w.sets[version], w.went[version], w.holding[version] = set, places, -1
+	for _, p := range places {
+		w.offers[p] = append(w.offers[p], version)
+	}
+}
+
+func (w placeWorld) confirm(version int) {
+	w.out[version] = true
+	for _, p := range w.went[version] {
+		w.offers[p] = []int{version}
+	}
+	w.settle()
+}
+
+func (w placeWorld) shut(place rune) {
+	w.offers[place] = nil
+	w.settle()
+}
+
+func (w placeWorld) restore(place rune, version int) {
+	w.offers[place] = append(w.offers[place], version)
+	w.holding[version] = -1
+}
+
+// settle finds the versions that nobody gets any more since a newer one is out.
+func (w placeWorld) settle() {
+	for version, age := range w.holding {
+		offered, newer := false, false
+		for _, versions := range w.offers {
+			offered = offered || slices.Contains(versions, version)
+		}
+		for other := range w.out {
+			newer = newer || other > version
+		}
+		if age < 0 && newer && !offered {
+			w.holding[version] = 0
+		}
+	}
+}
+
+func (w placeWorld) tick() {
+	for version, age := range w.holding {
+		if age >= 0 {
+			w.holding[version]++
+		}
+		if w.holding[version] > placeLifetime+placeCache {
+			delete(w.holding, version)
+		}
+	}
+}
+
+func (w placeWorld) lockedOut(letter rune) bool {
+	for version := range w.holding {
+		if !strings.ContainsRune(w.sets[version], letter) {
+			return true
+		}
+	}
+	return false
+}
+
+func TestGateKnowsTheClientsOfEveryPlace(t *testing.T) {
+	t.Parallel()
+	depth := 7
+	if testing.Short() {
+		depth = 5
+	}
+	type state struct {
+		ledger Ledger
+		world  placeWorld
+		now    time.Time
+	}
+	apply := func(s state, e Entry) state {
+		e.At = s.now
+		next, _, err := s.ledger.Append(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return state{next, s.world.clone(), s.now}
+	}
+	start := state{world: placeWorld{map[int]string{}, map[int]string{}, map[int]bool{}, map[rune][]int{}, map[int]int{}}, now: t0}
+	seen := make(map[string]bool)
+	states, closed := 0, 0
+	frontier := []state{start}
+	for range depth {
+		var next []state
+		push := func(s state) {
+			if id := fmt.Sprint(s.world); !seen[id] {
+				seen[id] = true
+				states++
+				next = append(next, s)
+			}
+			for _, letter := range modelKeys {
+				v := s.ledger.Gate(key(letter), nil, s.now)
+				if !v.Open {
+					closed++
+				}
+				if locked := s.world.lockedOut(letter); locked == v.Open {
+					t.Fatalf("key %c: the gate says %s, clients locked out: %v\n%+v\nledger %+v", letter, tell(v), locked, s.world, s.ledger.Published())
+				}
+			}
+		}
+		for _, s := range frontier {
+			later := state{s.ledger, s.world.clone(), s.now.Add(day)}
+			later.world.tick()
+			push(later)
+			newest := len(s.world.sets)
+			if newest < 3 {
+				for _, places := range []string{"x", "y", "xy"} {
+					set := modelSets[newest]
+					n := apply(s, Entry{Kind: Intent, Channel: "app", Version: newest + 1, Pins: keys(set), Places: placesOf(places),
+						Lifetime: &Lifetime{Duration: placeLifetime * day}, Cache: Lifetime{Duration: placeCache * day}})
+					n.world.intend(newest+1, set, places)
+					push(n)
+				}
+			}
+			if newest == 0 {
+				continue
+			}
+			n := apply(s, Entry{Kind: Confirm, Channel: "app", Version: newest, By: ByKeepkey})
+			n.world.confirm(newest)
+			push(n)
+			for _, place := range "xy" {
+				used := slices.ContainsFunc(slices.Collect(maps.Values(s.world.went)), func(w string) bool { return strings.ContainsRune(w, place) })
+				if !used {
+					continue
+				}
+				n := apply(s, Entry{Kind: Gone, Channel: "app", Place: string(place), By: ByPerson})
+				n.world.shut(place)
+				push(n)
+				for version, went := range s.world.went {
+					if version < newest && strings.ContainsRune(went, place) {
+						n := apply(s, Entry{Kind: Seen, Channel: "app", Version: version, Place: string(place), By: ByKeepkey})
+						n.world.restore(place, version)
+						push(n)
+					}
+				}
+			}
+		}
+		frontier = next
+	}
+	t.Logf("%d states, %d closed gates", states, closed)
+	if states < 1000 || closed < 1000 {
+		t.Error("it saw too little")
+	}
+}
+
+func placesOf(letters string) []Place {
+	var places []Place
+	for _, r := range letters {
+		places = append(places, Place{ID: string(r)})
+	}
+	return places
 }

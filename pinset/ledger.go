@@ -5,64 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"slices"
-	"time"
-	"unicode/utf8"
-)
-
-// EntryKind is what an entry of the ledger says.
-type EntryKind string
-
-// The kinds of entries.
-const (
-	// Intent: a pin set is about to be published on a channel. From then on some
-	// client may hold it.
-	Intent EntryKind = "intent"
-	// Confirm: a pin set is out on a channel, so that it supersedes older ones.
-	Confirm EntryKind = "confirm"
-	// Retire: a person says that no supported client carries a pin set any more.
-	Retire EntryKind = "retire"
-	// Abandon: a person accepts that the clients that enforce a pin set are locked
-	// out, because a key is compromised.
-	Abandon EntryKind = "abandon"
-	// Unknown: the ledger before this one is lost, and with it what clients of a
-	// channel may hold. All that is known is that they accept the key that was active.
-	// It may be enforced like an intent, and ends like one.
-	Unknown EntryKind = "unknown"
-)
-
-// Entry is one line of the ledger.
-type Entry struct {
-	N        int       `json:"n"`        // from 1
-	Previous string    `json:"previous"` // SHA-256 of the line before, in hex; of nothing for the first
-	At       time.Time `json:"at"`       // never before the entry before
-	Kind     EntryKind `json:"kind"`
-	Channel  string    `json:"channel"`
-	Version  int       `json:"version"` // of the pin set
-
-	// With Intent and Unknown.
-	Pins     []Pin     `json:"pins,omitempty"`
-	Lifetime *Lifetime `json:"lifetime,omitempty"` // the channel's at that time
-	Expires  time.Time `json:"expires,omitzero"`   // carried in the document, and honoured by its clients
-
-	// By says who vouches for the entry; an Intent needs nobody.
-	By string `json:"by,omitempty"`
-}
-
-// Who vouches for an entry.
-const (
-	ByKeepkey = "keepkey"
-	ByPerson  = "person"
-)
-
-// Bounds of an entry. A channel's name is in bytes. With these a line stays under
-// 8 KiB, and whatever was appended can be read again.
-const (
-	maxChannel = 255
-	maxPins    = 100
 )
 
 // Ledger is the append-only record of every pin set that was ever published on a
@@ -141,49 +85,6 @@ func (l Ledger) clone() Ledger {
 	return l
 }
 
-// add adds an entry that was checked.
-func (l *Ledger) add(e Entry, line []byte) {
-	l.entries = append(l.entries, e)
-	l.size += len(line) + 1
-	l.head = hashLine(line)
-	if e.Kind == Intent || e.Kind == Unknown {
-		l.published = append(l.published, Published{
-			Channel: e.Channel, Version: e.Version, Pins: e.Pins, Lifetime: *e.Lifetime, Expires: e.Expires, Intended: e.At,
-		})
-		return
-	}
-	for i := range l.published {
-		p := &l.published[i]
-		switch {
-		case p.Channel != e.Channel:
-		case e.Kind == Retire && p.Version == e.Version:
-			p.Retired = true
-		case e.Kind == Abandon && p.Version == e.Version:
-			p.Abandoned = true
-		case e.Kind == Confirm && p.Version == e.Version && p.Confirmed.IsZero():
-			p.Confirmed = e.At
-		case e.Kind == Confirm && p.Version < e.Version && p.Superseded.IsZero():
-			p.Superseded = e.At
-		}
-	}
-}
-
-// asRead returns the entry as it will be when it has been written and read again.
-func (e Entry) asRead() Entry {
-	e.At = e.At.UTC().Round(0)
-	if len(e.Pins) == 0 {
-		e.Pins = nil
-	}
-	if !e.Expires.IsZero() {
-		e.Expires = e.Expires.UTC().Round(0)
-	}
-	if e.Lifetime != nil {
-		lifetime := e.Lifetime.wholeSeconds()
-		e.Lifetime = &lifetime
-	}
-	return e
-}
-
 // check says why an entry can't follow, if it can't.
 func (l Ledger) check(e Entry) error {
 	err := e.check()
@@ -196,78 +97,64 @@ func (l Ledger) check(e Entry) error {
 	return nil
 }
 
-// check says what is wrong with an entry by itself.
-func (e Entry) check() error {
-	var least, most int // pins
+// follows says why an entry can't follow those that are there.
+func (l Ledger) follows(e Entry) error {
+	newest, known := l.newest(e.Channel)
 	switch e.Kind {
-	case Intent:
-		least, most = 2, maxPins
-	case Unknown:
-		least, most = 1, 1
-	case Confirm, Retire, Abandon:
-	default:
-		return fmt.Errorf("%.50q is not a kind of entry", e.Kind)
+	case Readmit:
+		return nil
+	case Intent, Unknown:
+		if known >= e.Version {
+			return fmt.Errorf("version %d on channel %q would follow version %d, and versions only grow", e.Version, e.Channel, known)
+		}
+		return l.agrees(e)
+	case Gone:
+		if !slices.ContainsFunc(l.published, func(p Published) bool { return p.Channel == e.Channel && p.went(e.Place) }) {
+			return fmt.Errorf("nothing was ever published on channel %q at the place %.50q", e.Channel, e.Place)
+		}
+		return nil
+	case Seen:
+		if len(e.Pins) > 0 {
+			return nil
+		}
+		if newest.Version <= e.Version {
+			return fmt.Errorf("version %d is the newest on channel %q", e.Version, e.Channel)
+		}
+	case Extend:
+		if newest.Version != e.Version || newest.Version == 0 {
+			return fmt.Errorf("version %d is not the newest on channel %q", e.Version, e.Channel)
+		}
+		if len(newest.Places)+len(e.Places) > maxPlaces || slices.ContainsFunc(e.Places, func(p Place) bool { return newest.went(p.ID) }) {
+			return fmt.Errorf("version %d is at too many places on channel %q, or at one of these already", e.Version, e.Channel)
+		}
 	}
-	published := e.Kind == Intent || e.Kind == Unknown
-	switch {
-	case e.Channel == "" || e.Version < 1:
-		return errors.New("it lacks a channel or a version")
-	case len(e.Channel) > maxChannel || !utf8.ValidString(e.Channel):
-		return fmt.Errorf("%.50q can't be the name of a channel", e.Channel)
-	case e.At.Year() < 0 || e.At.Year() > 9999 || e.Expires.Year() < 0 || e.Expires.Year() > 9999:
-		return errors.New("its time can't be written")
-	case e.By != ByKeepkey && e.By != ByPerson && (e.By != "" || !published):
-		return errors.New("it does not say who vouches for it")
-	case len(e.Pins) < least || len(e.Pins) > most:
-		return fmt.Errorf("an entry of kind %s has %s, not %d", e.Kind, counted(least, most), len(e.Pins))
-	case repeats(e.Pins):
-		return errors.New("a pin is listed twice")
-	case published != (e.Lifetime != nil) || (!published && !e.Expires.IsZero()):
-		return errors.New("a pin set needs a lifetime, and nothing else has a lifetime or an expiry")
-	case published && !e.Lifetime.valid():
-		return errors.New("its lifetime is negative or longer than a century")
+	if !slices.ContainsFunc(l.published, func(p Published) bool {
+		return p.Channel == e.Channel && p.Version == e.Version && (!p.Found || e.Kind == Retire || e.Kind == Abandon)
+	}) {
+		return fmt.Errorf("version %d was never published on channel %q", e.Version, e.Channel)
 	}
 	return nil
 }
 
-// counted words a range of pins.
-func counted(least, most int) string {
-	if least == most {
-		return fmt.Sprintf("%d pins", least)
-	}
-	return fmt.Sprintf("%d to %d pins", least, most)
-}
-
-func repeats(pins []Pin) bool {
-	for i, p := range pins {
-		if slices.Contains(pins[:i], p) {
-			return true
+// newest returns the newest pin set that was intended for a channel, and the newest
+// version that was ever found on it.
+func (l Ledger) newest(channel string) (newest Published, known int) {
+	newest, _ = l.Channel(channel)
+	for _, p := range l.published {
+		if p.Channel == channel {
+			known = max(known, p.Version)
 		}
 	}
-	return false
+	return newest, known
 }
 
-// follows says why an entry can't follow those that are there.
-func (l Ledger) follows(e Entry) error {
-	published := func(p Published) bool { return p.Channel == e.Channel && p.Version == e.Version }
-	switch e.Kind {
-	case Intent:
-		for _, o := range l.published {
-			switch {
-			case o.Channel == e.Channel && o.Version >= e.Version:
-				return fmt.Errorf("version %d on channel %q would follow version %d, and versions only grow", e.Version, e.Channel, o.Version)
-			// One pin means kind Unknown: nobody knows what the others were.
-			case o.Version == e.Version && len(o.Pins) > 1 && !SamePins(o.Pins, e.Pins):
-				return fmt.Errorf("version %d has different pins on channel %q", e.Version, o.Channel)
-			}
-		}
-	case Unknown:
-		if _, known := l.Channel(e.Channel); known {
-			return fmt.Errorf("an entry of kind %s must be the first on its channel", Unknown)
-		}
-	default:
-		if !slices.ContainsFunc(l.published, published) {
-			return fmt.Errorf("version %d was never published on channel %q", e.Version, e.Channel)
+// agrees says why a pin set can't have the version that it has: another channel has
+// other pins under it.
+func (l Ledger) agrees(e Entry) error {
+	for _, o := range l.published {
+		// One pin means that the others are not known.
+		if o.Version == e.Version && !o.Found && len(o.Pins) > 1 && len(e.Pins) > 1 && !SamePins(o.Pins, e.Pins) {
+			return fmt.Errorf("version %d has different pins on channel %q", e.Version, o.Channel)
 		}
 	}
 	return nil
@@ -326,15 +213,16 @@ func ParseLedger(data []byte, head Head) (l Ledger, torn bool, err error) {
 	return l, torn, nil
 }
 
-func parseEntry(line []byte) (Entry, error) {
-	var e Entry
-	d := json.NewDecoder(bytes.NewReader(line))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&e); err != nil {
-		return Entry{}, fmt.Errorf("%.200q", err.Error())
+// Known returns what the lines of a ledger say of each channel's clients, as far as they
+// can be read: the longest of each. It is for a ledger that is damaged; nothing else in
+// it is believed.
+func Known(data []byte) map[string]Clients {
+	known := make(map[string]Clients)
+	for line := range bytes.Lines(data) {
+		e, err := parseEntry(bytes.TrimSuffix(line, []byte("\n")))
+		if err == nil && e.publishes() && e.check() == nil {
+			known[e.Channel] = known[e.Channel].Longer(Clients{*e.Lifetime, e.Cache.Duration})
+		}
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return Entry{}, errors.New("something follows the entry")
-	}
-	return e, nil
+	return known
 }

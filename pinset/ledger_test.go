@@ -2,6 +2,7 @@ package pinset
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"reflect"
 	"strings"
@@ -109,25 +110,46 @@ func TestEntriesThatMakeNoSenseAreRefused(t *testing.T) {
 	_, l := written(t)
 	thirty := &Lifetime{Duration: 30 * day}
 	for name, e := range map[string]Entry{
-		"one pin":                     {Kind: Intent, Channel: "app", Version: 2, Pins: keys("A"), Lifetime: thirty},
-		"no lifetime":                 {Kind: Intent, Channel: "app", Version: 2, Pins: keys("AB")},
-		"a version again":             {Kind: Intent, Channel: "app", Version: 1, Pins: keys("AB"), Lifetime: thirty},
-		"a version with other pins":   {Kind: Intent, Channel: "web", Version: 1, Pins: keys("BC"), Lifetime: thirty},
-		"no channel":                  {Kind: Intent, Version: 2, Pins: keys("AB"), Lifetime: thirty},
-		"confirming what never was":   {Kind: Confirm, Channel: "app", Version: 7, By: ByKeepkey},
-		"retiring on another channel": {Kind: Retire, Channel: "web", Version: 1, By: ByPerson},
-		"confirmed by nobody":         {Kind: Confirm, Channel: "app", Version: 1},
-		"giving up what never was":    {Kind: Abandon, Channel: "app", Version: 7, By: ByPerson},
-		"unknown, but two pins":       {Kind: Unknown, Channel: "web", Version: 1, Pins: keys("AB"), Lifetime: thirty, By: ByPerson},
-		"unknown, but known":          {Kind: Unknown, Channel: "app", Version: 2, Pins: keys("A"), Lifetime: thirty, By: ByPerson},
-		"a kind that nobody knows":    {Kind: "guess", Channel: "app", Version: 1},
-		"one pin, listed twice":       {Kind: Intent, Channel: "app", Version: 2, Pins: keys("AA"), Lifetime: thirty},
-		"a pin listed twice":          {Kind: Intent, Channel: "app", Version: 2, Pins: keys("ABA"), Lifetime: thirty},
-		"confirming with pins":        {Kind: Confirm, Channel: "app", Version: 1, Pins: keys("AB"), By: ByKeepkey},
-		"confirming with a lifetime":  {Kind: Confirm, Channel: "app", Version: 1, Lifetime: thirty, By: ByKeepkey},
-		"retiring with an expiry":     {Kind: Retire, Channel: "app", Version: 1, Expires: t0, By: ByPerson},
-		"confirmed by a stranger":     {Kind: Confirm, Channel: "app", Version: 1, By: "stranger"},
-		"intended by a stranger":      {Kind: Intent, Channel: "app", Version: 2, Pins: keys("AB"), Lifetime: thirty, By: "stranger"},
+		"one pin":                      {Kind: Intent, Channel: "app", Version: 2, Pins: keys("A"), Lifetime: thirty},
+		"no lifetime":                  {Kind: Intent, Channel: "app", Version: 2, Pins: keys("AB")},
+		"a version again":              {Kind: Intent, Channel: "app", Version: 1, Pins: keys("AB"), Lifetime: thirty},
+		"a version with other pins":    {Kind: Intent, Channel: "web", Version: 1, Pins: keys("BC"), Lifetime: thirty},
+		"no channel":                   {Kind: Intent, Version: 2, Pins: keys("AB"), Lifetime: thirty},
+		"confirming what never was":    {Kind: Confirm, Channel: "app", Version: 7, By: ByKeepkey},
+		"retiring on another channel":  {Kind: Retire, Channel: "web", Version: 1, By: ByPerson},
+		"confirmed by nobody":          {Kind: Confirm, Channel: "app", Version: 1},
+		"giving up what never was":     {Kind: Abandon, Channel: "app", Version: 7, By: ByPerson},
+		"unknown, but two pins":        {Kind: Unknown, Channel: "web", Version: 1, Pins: keys("AB"), Lifetime: thirty, By: ByPerson},
+		"unknown, but known":           {Kind: Unknown, Channel: "app", Version: 1, Pins: keys("A"), Lifetime: thirty, By: ByPerson},
+		"cached forever":               {Kind: Intent, Channel: "app", Version: 2, Pins: keys("AB"), Lifetime: thirty, Cache: Lifetime{Forever: true}},
+		"cached for less than never":   {Kind: Intent, Channel: "app", Version: 2, Pins: keys("AB"), Lifetime: thirty, Cache: Lifetime{Duration: -day}},
+		"confirming with a cache":      {Kind: Confirm, Channel: "app", Version: 1, Cache: Lifetime{Duration: day}, By: ByKeepkey},
+		"a place without an ID":        {Kind: Intent, Channel: "app", Version: 2, Pins: keys("AB"), Lifetime: thirty, Places: []Place{{Name: "x"}}},
+		"a place listed twice":         {Kind: Intent, Channel: "app", Version: 2, Pins: keys("AB"), Lifetime: thirty, Places: []Place{{ID: "x"}, {ID: "x"}}},
+		"confirming at a place":        {Kind: Confirm, Channel: "app", Version: 1, Places: []Place{{ID: "x"}}, By: ByKeepkey},
+		"retiring at a place":          {Kind: Retire, Channel: "app", Version: 1, Place: "x", By: ByPerson},
+		"extending to nowhere":         {Kind: Extend, Channel: "app", Version: 1},
+		"extending what never was":     {Kind: Extend, Channel: "app", Version: 2, Places: []Place{{ID: "x"}}},
+		"extending with pins":          {Kind: Extend, Channel: "app", Version: 1, Pins: keys("AB"), Places: []Place{{ID: "x"}}},
+		"seeing the newest":            {Kind: Seen, Channel: "app", Version: 1, By: ByKeepkey},
+		"seeing what never was":        {Kind: Seen, Channel: "app", Version: 7, By: ByKeepkey},
+		"seeing pins for how long?":    {Kind: Seen, Channel: "app", Version: 7, Pins: keys("AB"), By: ByKeepkey},
+		"seen by nobody":               {Kind: Seen, Channel: "app", Version: 7, Pins: keys("AB"), Lifetime: thirty},
+		"gone from nowhere":            {Kind: Gone, Channel: "app", By: ByPerson},
+		"gone from where it never was": {Kind: Gone, Channel: "app", Place: "x", By: ByPerson},
+		"gone, with a version":         {Kind: Gone, Channel: "app", Version: 1, Place: "x", By: ByPerson},
+		"readmitted since whenever":    {Kind: Readmit, By: ByPerson},
+		"readmitted on a channel":      {Kind: Readmit, Channel: "app", Since: t0, By: ByPerson},
+		"readmitted by nobody":         {Kind: Readmit, Since: t0},
+		"confirmed since":              {Kind: Confirm, Channel: "app", Version: 1, Since: t0, By: ByKeepkey},
+		"a kind that nobody knows":     {Kind: "guess", Channel: "app", Version: 1},
+		"one pin, listed twice":        {Kind: Intent, Channel: "app", Version: 2, Pins: keys("AA"), Lifetime: thirty},
+		"a pin listed twice":           {Kind: Intent, Channel: "app", Version: 2, Pins: keys("ABA"), Lifetime: thirty},
+		"confirming with pins":         {Kind: Confirm, Channel: "app", Version: 1, Pins: keys("AB"), By: ByKeepkey},
+		"confirming with a lifetime":   {Kind: Confirm, Channel: "app", Version: 1, Lifetime: thirty, By: ByKeepkey},
+		"retiring with an expiry":      {Kind: Retire, Channel: "app", Version: 1, Expires: t0, By: ByPerson},
+		"confirmed by a stranger":      {Kind: Confirm, Channel: "app", Version: 1, By: "stranger"},
+		"intended by a stranger":       {Kind: Intent, Channel: "app", Version: 2, Pins: keys("AB"), Lifetime: thirty, By: "stranger"},
 	} {
 		if _, _, err := l.Append(e); err == nil {
 			t.Errorf("%s: accepted", name)
@@ -162,6 +184,13 @@ func TestEntriesThatCouldNotBeReadAgainAreRefused(t *testing.T) {
 		}
 		return pins
 	}
+	places := func(n, length int) []Place {
+		var places []Place
+		for i := range n {
+			places = append(places, Place{ID: strings.Repeat("\x01", 200) + string(rune('a'+i)), Name: strings.Repeat("\x01", length)})
+		}
+		return places
+	}
 	for name, tt := range map[string]struct {
 		entry Entry
 		ok    bool
@@ -182,6 +211,15 @@ func TestEntriesThatCouldNotBeReadAgainAreRefused(t *testing.T) {
 		"expires in the year 10000":     {intent(func(e *Entry) { e.Expires = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) }), false},
 		"expired before the year 0":     {intent(func(e *Entry) { e.Expires = time.Date(-1, 1, 1, 0, 0, 0, 0, time.UTC) }), false},
 		"a time zone of the years past": {intent(func(e *Entry) { e.Expires = t0.In(time.FixedZone("LMT", 3208)) }), true},
+		"cached for a century":          {intent(func(e *Entry) { e.Cache = Lifetime{Duration: maxLifetime * time.Second} }), true},
+		"cached for half a second":      {intent(func(e *Entry) { e.Cache = Lifetime{Duration: time.Second / 2} }), true},
+		"32 places with long names":     {intent(func(e *Entry) { e.Places = places(maxPlaces, maxPlace) }), true},
+		"33 places":                     {intent(func(e *Entry) { e.Places = places(maxPlaces+1, 9) }), false},
+		"a place with a longer name":    {intent(func(e *Entry) { e.Places = places(1, maxPlace+1) }), false},
+		"a place that is not text":      {intent(func(e *Entry) { e.Places = []Place{{ID: "x", Name: "a\xff"}} }), false},
+		"a list of no places":           {intent(func(e *Entry) { e.Places = []Place{} }), true},
+		"readmitted since the year 0":   {Entry{Kind: Readmit, Since: time.Date(0, 1, 1, 1, 0, 0, 0, time.UTC), By: ByPerson}, true},
+		"readmitted before the year 0":  {Entry{Kind: Readmit, Since: time.Date(-1, 1, 1, 1, 0, 0, 0, time.UTC), By: ByPerson}, false},
 		"a list of no pins":             {Entry{Kind: Confirm, Channel: "app", Version: 1, Pins: []Pin{}, By: ByKeepkey}, true},
 		"a version beyond every other":  {intent(func(e *Entry) { e.Version = 1<<63 - 1 }), true},
 	} {
@@ -204,18 +242,27 @@ func readAgain(t *testing.T, e Entry) bool {
 		return false
 	}
 	got, torn, err := ParseLedger(append(before, line...), next.Head())
-	if err != nil || torn || len(line) > 8<<10 || !reflect.DeepEqual(got, next) {
+	if err != nil || torn || len(line) > 128<<10 || !reflect.DeepEqual(got, next) {
 		t.Errorf("%d bytes come back as\n%+v (%v), want\n%+v", len(line), got, err, next)
 	}
 	return true
 }
 
 func FuzzAppendedEntryIsReadAgain(f *testing.F) {
-	f.Add("app", 7, 2, int64(30*day), false, int64(0), int64(0), "intent", "")
-	f.Add("app", 1, 0, int64(-1), false, int64(1<<40), int64(0), "confirm", "keepkey")
-	f.Add("web", 1, 1, int64(day), true, int64(-1<<40), int64(1<<60), "unknown", "person")
-	f.Fuzz(func(t *testing.T, channel string, version, pins int, lifetime int64, forever bool, at, expires int64, kind, by string) {
-		e := Entry{Kind: EntryKind(kind), Channel: channel, Version: version, By: by, At: time.Unix(at, lifetime)}
+	f.Add("app", 7, 2, int64(30*day), false, int64(0), int64(0), "intent", "", "x", int64(0))
+	f.Add("app", 1, 0, int64(-1), false, int64(1<<40), int64(0), "confirm", "keepkey", "", int64(0))
+	f.Add("web", 1, 1, int64(day), true, int64(-1<<40), int64(1<<60), "unknown", "person", "", int64(day))
+	f.Add("app", 1, 0, int64(-1), false, int64(0), int64(0), "extend", "", "x", int64(0))
+	f.Add("web", 7, 2, int64(day), false, int64(0), int64(0), "seen", "keepkey", "", int64(day))
+	f.Fuzz(func(t *testing.T, channel string, version, pins int, lifetime int64, forever bool, at, expires int64, kind, by, place string, cache int64) {
+		e := Entry{Kind: EntryKind(kind), Channel: channel, Version: version, By: by, At: time.Unix(at, lifetime), Cache: Lifetime{Duration: time.Duration(cache)}}
+		switch {
+		case place == "":
+		case e.Kind == Intent, e.Kind == Extend:
+			e.Places = []Place{{ID: place, Name: by + place}}
+		default:
+			e.Place = place
+		}
 		for i := range max(0, min(pins, 2*maxPins)) {
 			e.Pins = append(e.Pins, Pin{byte(i), byte(pins)})
 		}
@@ -256,4 +303,28 @@ func FuzzParseLedger(f *testing.F) {
 		}
 		l.Gate(key('A'), nil, t0) // must not panic
 	})
+}
+
+func TestReadableLinesOfADamagedLedgerSayHowLongClientsHoldOn(t *testing.T) {
+	t.Parallel()
+	l := timeline(t, `
+		0d app intends 1 AB for 60d cached 1d
+		0d ios intends 1 AB forever
+		1d app intends 2 AB for 30d cached 2d
+		1d app confirms 2`)
+	var data []byte
+	for _, e := range l.Entries() {
+		line, err := json.Marshal(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data = append(append(data, "{\"n\": 1, not an entry}\n"...), append(line, '\n')...)
+	}
+	want := map[string]Clients{"app": {Lifetime{Duration: 60 * day}, 2 * day}, "ios": {Lifetime{Forever: true}, 0}}
+	if got := Known(data); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if got := Known([]byte("\n\x00")); len(got) != 0 {
+		t.Errorf("got %+v of nothing", got)
+	}
 }

@@ -58,7 +58,7 @@ func TestWordsThatATimelineDoesNotKnow(t *testing.T) {
 		"0d", "0d app", "0d app intends", "today app confirms 1", "-1d app confirms 1", "0d app confrims 1", "0d app confirms", "0d app confirms one",
 		"0d app confirms 1 again", "0d app confirms 7", "0d app intends 2 BC", "0d app intends 2 BC for ever", "0d app intends 2 BC for 30d until", "0d app intends 2 BC forever until soon",
 		"0d app intends 2 BC for 30", "0d app intends 2 bc for 30d", "0d app intends 1 BC for 30d", "0d may B be served?", "0d may B be served? maybe", "0d may BC be served? yes",
-		"0d may B serve? yes", "after 0d may B be served? yes", "just after 0d app confirms 1",
+		"0d may B serve? yes", "0d readmit since", "0d readmit since when", "0d app closes x", "0d app closes", "0d app extends 1", "0d app extends 2 at x", "0d app sees 1", "0d app sees 2 at x", "0d app intends 2 BC for 30d at", "0d app intends 2 BC for 30d cached soon", "after 0d may B be served? yes", "just after 0d app confirms 1",
 	} {
 		var l Ledger
 		for _, good := range []string{"0d app intends 1 AB for 30d", "0d app confirms 1"} {
@@ -118,7 +118,7 @@ func (l *Ledger) tell(line string) (question bool, err error) {
 	if last, ok := l.Last(); ok && at.Before(last.At) {
 		return false, fmt.Errorf("%s is before the line above it", f[0])
 	}
-	if f[1] == "may" {
+	if f[1] == "may" && len(f) > 4 {
 		return true, l.ask(f[2:], at.Add(exactly))
 	}
 	if exactly != 0 {
@@ -140,14 +140,36 @@ func (l *Ledger) tell(line string) (question bool, err error) {
 func entry(f []string, at time.Time) (Entry, error) {
 	e := Entry{At: at, Channel: f[1]}
 	var err error
+	switch {
+	case f[1] == "readmit" && f[2] == "since" && len(f) == 4:
+		e.Kind, e.Channel, e.By = Readmit, "", ByPerson
+		e.Since, err = moment(f[3])
+		return e, err
+	case f[2] == "closes" && len(f) == 4:
+		e.Kind, e.Place, e.By = Gone, f[3], ByPerson
+		return e, nil
+	}
 	if e.Version, err = strconv.Atoi(f[3]); err != nil {
 		return e, fmt.Errorf("%q is not a version", f[3])
 	}
 	rest := f[4:]
 	switch f[2] {
+	case "extends":
+		e.Kind = Extend
+		e.Places, rest = readPlaces(rest)
+	case "sees":
+		e.Kind, e.By = Seen, ByKeepkey
+		var places []Place
+		if places, rest = readPlaces(rest); len(places) == 1 {
+			e.Place = places[0].ID
+		} else if len(rest) > 0 {
+			rest, err = readSet(&e, rest)
+		}
 	case "intends":
 		e.Kind = Intent
-		rest, err = readSet(&e, rest)
+		if rest, err = readSet(&e, rest); err == nil {
+			e.Places, rest = readPlaces(rest)
+		}
 	case "restarts":
 		e.Kind, e.By = Unknown, ByPerson
 		rest, err = readSet(&e, rest)
@@ -187,12 +209,32 @@ func readSet(e *Entry, f []string) ([]string, error) {
 	default:
 		return nil, fmt.Errorf("want a lifetime, such as for 30d, or forever, found %q", f[1:])
 	}
+	if len(f) > 1 && f[0] == "cached" {
+		end, err := moment(f[1])
+		if err != nil {
+			return nil, err
+		}
+		e.Cache.Duration = end.Sub(t0)
+		f = f[2:]
+	}
 	if len(f) < 2 || f[0] != "until" {
 		return f, nil
 	}
 	var err error
 	e.Expires, err = moment(f[1])
 	return f[2:], err
+}
+
+// readPlaces reads where something goes or is, such as "at x,y", and returns the words
+// that are left.
+func readPlaces(f []string) (places []Place, rest []string) {
+	if len(f) < 2 || f[0] != "at" {
+		return nil, f
+	}
+	for id := range strings.SplitSeq(f[1], ",") {
+		places = append(places, Place{ID: id, Name: "the place " + id})
+	}
+	return places, f[2:]
 }
 
 // ask reads a question with its answer, such as "B be served? yes", and asks the gate.
@@ -232,6 +274,11 @@ func tell(v Verdict) string {
 	for _, o := range v.Obstacles {
 		until := "superseded"
 		switch {
+		case len(o.Places) > 0:
+			until = "closed:"
+			for _, p := range o.Places {
+				until += p.ID
+			}
 		case o.Retire:
 			until = "retired"
 		case !o.Until.IsZero():
