@@ -123,6 +123,12 @@ func (r *Runner) Retire(ctx context.Context, cert config.Certificate, channel st
 	return r.say(ctx, cert, plan.Action{Kind: plan.Retire, Channel: channel, Version: version})
 }
 
+// ClosePlace puts on record that a person says that clients get nothing more from a place
+// of a channel, which is not configured any more. The place goes by its ID or its name.
+func (r *Runner) ClosePlace(ctx context.Context, cert config.Certificate, channel, place string) error {
+	return r.say(ctx, cert, plan.Action{Kind: plan.ClosePlace, Channel: channel, Target: place})
+}
+
 // ForgetHost puts on record that a host is gone, so that nothing waits for it any more.
 // Its server, if it runs somewhere after all, is not counted from then on.
 func (r *Runner) ForgetHost(ctx context.Context, cert config.Certificate, id string) error {
@@ -140,10 +146,25 @@ func (r *Runner) say(ctx context.Context, cert config.Certificate, a plan.Action
 	if l.disk.LedgerProblem != nil && a.Kind != plan.ForgetHost {
 		return &plan.Refusal{Lineage: cert.Name, Finding: plan.Finding{Code: plan.LedgerDamaged, Err: l.disk.LedgerProblem}}
 	}
+	if a.Kind == plan.ClosePlace {
+		a.Target = l.placeID(a.Channel, a.Target)
+	}
 	if done, err := plan.Said(l.input(), a); done || err != nil {
 		return err
 	}
 	return l.commit(ctx, a, plan.Result{})
+}
+
+// placeID returns the ID of the place that goes by a name.
+func (l *lineage) placeID(channel, name string) string {
+	for _, p := range l.records.Ledger.Published() {
+		for _, place := range p.Places {
+			if p.Channel == channel && place.Name == name {
+				return place.ID
+			}
+		}
+	}
+	return name
 }
 
 // RestartLedger begins a new ledger where the old one is lost for good; see
@@ -164,7 +185,7 @@ func (r *Runner) RestartLedger(ctx context.Context, cert config.Certificate) err
 	if err := plan.CheckClock(in, skew, known); err != nil {
 		return &plan.Refusal{Lineage: cert.Name, Finding: plan.Finding{Code: plan.ClockWrong, Err: err}}
 	}
-	entries := plan.Restart(in)
+	entries := plan.Restart(in, l.records.Known)
 	if len(entries) == 0 {
 		return &plan.Refusal{Lineage: cert.Name, Finding: plan.Finding{Code: plan.NothingPublished}}
 	}

@@ -1,8 +1,11 @@
 package apply
 
 import (
+	"strings"
+
 	"keepkey/config"
 	"keepkey/hooks"
+	"keepkey/pinset"
 	"keepkey/plan"
 )
 
@@ -10,14 +13,28 @@ import (
 func Goal(cert config.Certificate) plan.Goal {
 	g := plan.Goal{
 		Name: cert.Name, Domains: cert.Domains, CA: cert.ACME.Directory, KeyType: cert.KeyType, Backups: cert.Backups,
-		Deploy: ids(cert.Deploy), Check: cert.Check, KeepOldPin: cert.KeepOldPin, RolloverEvery: cert.RolloverEvery,
+		NobodyPins: cert.NobodyPins,
+		Deploy:     ids(cert.Deploy), Check: cert.Check, KeepOldPin: cert.KeepOldPin, RolloverEvery: cert.RolloverEvery,
 	}
 	for _, ch := range cert.Channels {
-		g.Channels = append(g.Channels, plan.Channel{
-			Name: ch.Name, Lifetime: ch.Lifetime, Manual: ch.Manual, ReadBack: ch.ReadBack != nil, Hooks: ids(ch.Publish),
-		})
+		out := plan.Channel{
+			Name: ch.Name, Clients: pinset.Clients{Lifetime: ch.Lifetime, Cache: ch.Cache}, Manual: ch.Manual, ReadBack: ch.ReadBack != nil,
+		}
+		for _, h := range ch.Publish {
+			out.Publish = append(out.Publish, pinset.Place{ID: h.ID(), Name: shortened(h.String())})
+		}
+		g.Channels = append(g.Channels, out)
 	}
 	return g
+}
+
+// shortened cuts a name, so that the ledger takes it.
+func shortened(name string) string {
+	const most = 200
+	if len(name) > most {
+		name = name[:most] + "..."
+	}
+	return strings.ToValidUTF8(name, "?")
 }
 
 func ids(all []hooks.Hook) []string {

@@ -2,6 +2,7 @@ package apply_test
 
 import (
 	"crypto/tls"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -39,8 +40,26 @@ func TestWhatIsWrongIsShownUntilARunDidBetter(t *testing.T) {
 			wrong: func(w *world, c *config.Certificate) {
 				c.Channels[0].Publish = append(c.Channels[0].Publish, hooks.File{Path: filepath.Join(w.dir, "nowhere", "pins.json")})
 			},
-			want:  []plan.Code{plan.PublicationFailing},
-			right: func(_ *world, c *config.Certificate) { c.Channels[0].Publish = c.Channels[0].Publish[:1] },
+			want: []plan.Code{plan.PublicationFailing},
+			right: func(w *world, _ *config.Certificate) {
+				if err := os.Mkdir(filepath.Join(w.dir, "nowhere"), 0o700); err != nil {
+					w.t.Fatal(err)
+				}
+			},
+		},
+		{
+			name: "a publish hook is not configured any more",
+			wrong: func(w *world, c *config.Certificate) {
+				c.Channels[0].Publish = append(c.Channels[0].Publish, hooks.File{Path: filepath.Join(w.dir, "more.json")})
+				w.renew(*c, apply.Options{})
+				c.Channels[0].Publish = c.Channels[0].Publish[:1]
+			},
+			want: []plan.Code{plan.PlaceRemoved},
+			right: func(w *world, c *config.Certificate) {
+				if err := w.runner().ClosePlace(w.t.Context(), *c, "app", filepath.Join(w.dir, "more.json")); err != nil {
+					w.t.Fatal(err)
+				}
+			},
 		},
 		{
 			name: "what was published is not seen",

@@ -25,13 +25,16 @@ func (l *lineage) publish(ctx context.Context, a plan.Action) error {
 	if err != nil {
 		return err
 	}
-	if err := l.commit(ctx, a, plan.Result{Began: true}); err != nil {
+	began := plan.Result{Began: true}
+	if !a.Intended || l.state.Channels[a.Channel].Document == "" {
+		if began.Document, began.ContentType, err = l.document(ch, a); err != nil {
+			return err
+		}
+	}
+	if err := l.commit(ctx, a, began); err != nil {
 		return err
 	}
-	event, err := l.publication(ch, a.PinSet)
-	if err != nil {
-		return err
-	}
+	event := l.publication(a)
 	var failed []error
 	for _, h := range ch.Publish {
 		if slices.Contains(l.state.Channels[ch.Name].Done, h.ID()) {
@@ -52,27 +55,46 @@ func (l *lineage) publish(ctx context.Context, a plan.Action) error {
 	return l.commit(ctx, a, plan.Result{})
 }
 
-// publication is the event that hands a pin set to a channel, as it was intended.
-func (l *lineage) publication(ch config.Channel, set pinset.Set) (hooks.Event, error) {
-	intent, _ := l.records.Ledger.Channel(ch.Name)
-	doc, err := Document(l.cert, ch, set, intent.Intended, intent.Expires)
-	if err != nil {
-		return hooks.Event{}, err
+// maxDocument bounds a document, so that the state, which keeps it, stays readable.
+const maxDocument = 64 << 10
+
+// document makes the document of a publication, once: whoever is told again is told the
+// same bytes.
+func (l *lineage) document(ch config.Channel, a plan.Action) (document, contentType string, err error) {
+	if ch.Format.Encode == nil {
+		return "", "", nil // a person carries the pins to clients
 	}
-	event := l.event(hooks.Publish)
-	event.Channel, event.PinSetVersion, event.Document, event.ContentType = ch.Name, set.Version, string(doc), ch.Format.ContentType
-	for _, p := range set.Pins {
-		event.Pins = append(event.Pins, p.String())
+	published, lifetime, expires := l.Now(), a.Clients.Lifetime, a.Expires
+	if last, ok := l.records.Ledger.Last(); ok && last.At.After(published) {
+		published = last.At
 	}
-	return event, nil
+	if intent, known := l.records.Ledger.Channel(ch.Name); known && a.Intended {
+		published, lifetime, expires = intent.Intended, intent.Clients.Lifetime, intent.Expires
+	}
+	doc, err := Document(l.cert, ch, a.PinSet, published, lifetime, expires)
+	if err == nil && len(doc) > maxDocument {
+		err = fmt.Errorf("the document has %d bytes, more than the %d that can be published", len(doc), maxDocument)
+	}
+	return string(doc), ch.Format.ContentType, err
 }
 
 // Document writes a pin set for a channel, in the channel's format. expires is zero
 // where the pin set does not end by itself.
-func Document(cert config.Certificate, ch config.Channel, set pinset.Set, published, expires time.Time) ([]byte, error) {
+func Document(cert config.Certificate, ch config.Channel, set pinset.Set, published time.Time, lifetime pinset.Lifetime, expires time.Time) ([]byte, error) {
 	return ch.Format.Encode(format.Document{
-		Name: cert.Name, Domains: cert.Domains, Set: set, Published: published, Lifetime: ch.Lifetime.Duration, Expires: expires,
+		Name: cert.Name, Domains: cert.Domains, Set: set, Published: published, Lifetime: lifetime.Duration, Expires: expires,
 	})
+}
+
+// publication is the event that hands a pin set to a channel, as it was intended.
+func (l *lineage) publication(a plan.Action) hooks.Event {
+	pub := l.state.Channels[a.Channel]
+	event := l.event(hooks.Publish)
+	event.Channel, event.PinSetVersion, event.Document, event.ContentType = a.Channel, a.PinSet.Version, pub.Document, pub.ContentType
+	for _, p := range a.PinSet.Pins {
+		event.Pins = append(event.Pins, p.String())
+	}
+	return event
 }
 
 // How long a look at a channel is repeated within one run.

@@ -15,28 +15,40 @@ func channelCommand(g *globals) *cli.Command {
 		Name:  "channel",
 		Usage: "record what only you know about a channel",
 		Subcommands: []*cli.Command{
-			sayCommand(g, "confirm", "record that a version of the pin set is out, and clients get it", (*apply.Runner).Confirm),
-			sayCommand(g, "retire", "record that no supported client carries a version of the pin set any more", (*apply.Runner).Retire),
+			sayCommand(g, "confirm", "record that a version of the pin set is out, and clients get it", (*apply.Runner).Confirm, nil),
+			sayCommand(g, "retire", "record that no supported client carries a version of the pin set any more, or gets anything from a place", (*apply.Runner).Retire, (*apply.Runner).ClosePlace),
 		},
 	}
 }
 
-// sayCommand makes a command by which a person puts something on record.
-func sayCommand(g *globals, name, usage string, say func(*apply.Runner, context.Context, config.Certificate, string, int) error) *cli.Command {
+type (
+	ofVersion func(r *apply.Runner, ctx context.Context, cert config.Certificate, channel string, version int) error
+	ofPlace   func(r *apply.Runner, ctx context.Context, cert config.Certificate, channel, place string) error
+)
+
+// sayCommand makes a command by which a person puts something on record: of a version,
+// or of a place where that makes sense.
+func sayCommand(g *globals, name, usage string, say ofVersion, sayPlace ofPlace) *cli.Command {
 	var s selection
-	var channel string
+	var channel, place string
 	var version positive
+	flags := []cli.Flag{
+		s.oneNameFlag(),
+		&cli.StringFlag{Name: "channel", Destination: &channel, Usage: "the `CHANNEL`'s name"},
+		&cli.GenericFlag{Name: "version", Value: &version, Usage: "the `VERSION` of the pin set, as keepkey status shows it"},
+	}
+	needs := "--name, --channel and --version"
+	if sayPlace != nil {
+		flags = append(flags, &cli.StringFlag{Name: "place", Destination: &place, Usage: "a `PLACE` that is not published to any more, as keepkey status shows it"})
+		needs += " or --place"
+	}
 	return &cli.Command{
 		Name:  name,
 		Usage: usage,
-		Flags: []cli.Flag{
-			s.oneNameFlag(),
-			&cli.StringFlag{Name: "channel", Destination: &channel, Usage: "the `CHANNEL`'s name"},
-			&cli.GenericFlag{Name: "version", Value: &version, Usage: "the `VERSION` of the pin set, as keepkey status shows it"},
-		},
+		Flags: flags,
 		Action: func(c *cli.Context) error {
-			if s.name == "" || channel == "" || version == 0 {
-				return usagef("%s needs --name, --channel and --version", name)
+			if s.name == "" || channel == "" || (version == 0) == (place == "") {
+				return usagef("%s needs %s", name, needs)
 			}
 			cfg, certs, err := g.selected(&s)
 			if err != nil {
@@ -48,10 +60,17 @@ func sayCommand(g *globals, name, usage string, say func(*apply.Runner, context.
 			}
 			defer runner.Store.Close()
 			defer runner.Close()
-			if err := say(runner, c.Context, certs[0], channel, int(version)); err != nil {
+			what := fmt.Sprintf("version %d of the pin set", version)
+			if place != "" {
+				what = "the place " + place
+				err = sayPlace(runner, c.Context, certs[0], channel, place)
+			} else {
+				err = say(runner, c.Context, certs[0], channel, int(version))
+			}
+			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(g.env.Stdout, "%s: on record: %s version %d of the pin set on channel %s\n", certs[0].Name, name, version, channel)
+			_, err = fmt.Fprintf(g.env.Stdout, "%s: on record: %s %s on channel %s\n", certs[0].Name, name, what, channel)
 			return err
 		},
 	}

@@ -100,11 +100,14 @@ func printPins(env Env, p status.Pins) {
 		}
 		fmt.Fprintf(env.Stdout, "  %s  %-7s  %s\n", k.Pin, k.Type, text)
 	}
+	for _, line := range p.Hint() {
+		fmt.Fprintln(env.Stderr, line)
+	}
 }
 
 // document writes what clients read: of a channel, as it gets it, or in a format alone.
 func document(cert config.Certificate, in plan.Input, o *pinsOptions) ([]byte, error) {
-	set := in.State.WantedPinSet(in.Ledger)
+	set := plan.Wanted(in)
 	var ch config.Channel
 	var published, expires time.Time
 	if o.channel != "" {
@@ -112,9 +115,12 @@ func document(cert config.Certificate, in plan.Input, o *pinsOptions) ([]byte, e
 		if ch, ok = cert.Channel(o.channel); !ok {
 			return nil, usagef("%s has no channel %q", cert.Name, o.channel)
 		}
+		if pub := in.State.Channels[ch.Name]; o.format == "" && pub.Version == set.Version && pub.Document != "" {
+			return []byte(pub.Document), nil
+		}
 		published = in.Now // when it would be, if it is not yet
 		if newest, ok := in.Ledger.Channel(ch.Name); ok && newest.Version == set.Version {
-			published, expires = newest.Intended, newest.Expires
+			published, expires, ch.Lifetime = newest.Intended, newest.Expires, newest.Clients.Lifetime
 		}
 	} else {
 		published = firstPublished(in.Ledger, set)
@@ -122,7 +128,10 @@ func document(cert config.Certificate, in plan.Input, o *pinsOptions) ([]byte, e
 	if o.format != "" {
 		ch.Format, _ = format.ByName(o.format) // it was looked up before
 	}
-	return apply.Document(cert, ch, set, published, expires)
+	if ch.Format.Encode == nil {
+		return nil, usagef("channel %s of %s has no format: name one with --format", ch.Name, cert.Name)
+	}
+	return apply.Document(cert, ch, set, published, ch.Lifetime, expires)
 }
 
 // firstPublished is when a version first went to any channel; zero when it did not yet.

@@ -3,6 +3,7 @@ package config
 import (
 	"regexp"
 	"strings"
+	"time"
 
 	"gopkg.in/yaml.v3"
 
@@ -26,6 +27,7 @@ func (d *decoder) channel(n *yaml.Node, path string, names map[string]int) Chann
 		"name":      d.channelName(&ch.Name, names),
 		"format":    d.format(&ch.Format),
 		"lifetime":  d.lifetime(&ch.Lifetime),
+		"cache":     d.duration(&ch.Cache, 0, 366*day, "a duration such as 1h, at most 366d"),
 		"confirm":   d.confirm(&ch.Manual),
 		"publish":   d.publish(&ch.Publish),
 		"read_back": d.readBack(&ch.ReadBack),
@@ -38,11 +40,13 @@ func (d *decoder) channel(n *yaml.Node, path string, names map[string]int) Chann
 	}
 	for _, required := range []struct{ key, want string }{
 		{"name", "a name for the channel"},
+		{"lifetime", "how long a client goes on enforcing a pin set that it got, such as 30d, or forever when there is no limit"},
 		{"format", strings.Join(format.Names(), ", ")},
-		{"lifetime", "how long a client goes on enforcing a pin set after a newer one is out, such as 30d, or forever when there is no limit"},
 		{"publish", "a list with at least one hook"},
 	} {
-		if given(n, required.key) == 0 {
+		// Where a person carries pins to clients by hand, there is nothing to publish.
+		byHand := ch.Manual && given(n, "publish", "format") == 0 && (required.key == "publish" || required.key == "format")
+		if given(n, required.key) == 0 && !byHand {
 			d.errorf(n, path, "%s is missing: want %s", required.key, required.want)
 		}
 	}
@@ -82,7 +86,7 @@ func (d *decoder) format(dest *format.Format) func(*yaml.Node, string) {
 }
 
 func (d *decoder) lifetime(dest *pinset.Lifetime) func(*yaml.Node, string) {
-	const want = "a duration such as 30d, or forever"
+	const want = "a duration such as 30d, from 1s, or forever"
 	return func(n *yaml.Node, path string) {
 		var s string
 		if !d.textAt(&s, want, n, path) {
@@ -93,7 +97,7 @@ func (d *decoder) lifetime(dest *pinset.Lifetime) func(*yaml.Node, string) {
 			return
 		}
 		duration, err := ParseDuration(s)
-		if err != nil || duration <= 0 || duration > 100*365*day {
+		if err != nil || duration < time.Second || duration > 100*365*day {
 			d.errorf(n, path, "%.100q: want %s", s, want)
 			return
 		}

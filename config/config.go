@@ -39,8 +39,11 @@ type Certificate struct {
 	Backups   int // number of backup keys, at least 1
 	Challenge Challenge
 	Channels  []Channel
-	Deploy    []hooks.Hook
-	Check     []string // host:port
+	// NobodyPins says that an empty list of channels is written out. Without channels and
+	// without it, nobody knows who pins.
+	NobodyPins bool
+	Deploy     []hooks.Hook
+	Check      []string // host:port
 	// KeepOldPin is how long after a rollover the old key's pin stays in the pin
 	// set. Until then the rollover can be undone.
 	KeepOldPin time.Duration
@@ -110,9 +113,12 @@ type Channel struct {
 	Name     string
 	Format   format.Format
 	Lifetime pinset.Lifetime
+	// Cache is how long clients can be handed an older document after a newer one was
+	// confirmed.
+	Cache time.Duration
 	// Manual says that a pin set counts as published only when a person says so.
 	Manual   bool
-	Publish  []hooks.Hook
+	Publish  []hooks.Hook // none only with Manual, and then there is no Format, either
 	ReadBack hooks.Reader // where clients get what was published, or nil
 }
 

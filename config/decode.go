@@ -108,10 +108,13 @@ func (d *decoder) certificate(n *yaml.Node, path string, ca ACME, defaults Certi
 		"key_type":  d.keyType(&cert.KeyType),
 		"backups":   d.integer(&cert.Backups, 1, maxBackups),
 		"challenge": d.challenge(&cert.Challenge),
-		"channels":  d.channels(&cert.Channels),
-		"deploy":    d.hooks(&cert.Deploy, deploying),
-		"check":     d.addresses(&cert.Check, "443", "an address as host or host:port"),
-		"rollover":  d.rollover(&cert),
+		"channels": func(n *yaml.Node, path string) {
+			d.channels(&cert.Channels)(n, path)
+			cert.NobodyPins = n.Kind == yaml.SequenceNode && len(n.Content) == 0
+		},
+		"deploy":   d.hooks(&cert.Deploy, deploying),
+		"check":    d.addresses(&cert.Check, "443", "an address as host or host:port"),
+		"rollover": d.rollover(&cert),
 	})
 	if n.Kind != yaml.MappingNode {
 		return cert
@@ -128,6 +131,9 @@ func (d *decoder) certificate(n *yaml.Node, path string, ca ACME, defaults Certi
 	if cert.RolloverEvery != 0 && cert.RolloverEvery <= cert.KeepOldPin {
 		d.errorf(n, path+".rollover", "every (%s) must be longer than keep_old_pin (%s): a rollover begins only when the previous one is over",
 			FormatDuration(cert.RolloverEvery), FormatDuration(cert.KeepOldPin))
+	}
+	if cert.RolloverEvery != 0 && len(cert.Channels) == 0 && !cert.NobodyPins {
+		d.errorf(n, path, "rollover.every needs channels, or no rollover would ever happen: list those by which clients get pins, or channels: [] if nobody pins")
 	}
 	d.terms(cert, n, acmeNode, ownCA, path)
 	if cert.Challenge.DNS01 == nil {

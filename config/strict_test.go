@@ -52,7 +52,7 @@ var complete = []struct {
 	{"a channel with all it can lack", channel("{name: A, format: xml}"), []string{
 		"/c.yaml:4: certificates[0].channels[0].name: \"A\" is not a valid channel name: want lower-case letters, digits and '-', at most 64, beginning with a letter or digit",
 		`/c.yaml:4: certificates[0].channels[0].format: "xml" is not a format: want json`,
-		"/c.yaml:4: certificates[0].channels[0]: lifetime is missing: want how long a client goes on enforcing a pin set after a newer one is out, such as 30d, or forever when there is no limit",
+		"/c.yaml:4: certificates[0].channels[0]: lifetime is missing: want how long a client goes on enforcing a pin set that it got, such as 30d, or forever when there is no limit",
 		"/c.yaml:4: certificates[0].channels[0]: publish is missing: want a list with at least one hook",
 	}},
 	{"a channel that publishes nowhere", channel("{name: a, format: json, lifetime: 1d, publish: []}"), []string{
@@ -95,8 +95,20 @@ certificates:
         publish:
           - file: ./x
 `, []string{`/c.yaml:11: certificates[1].channels[0].publish[0].file: "/x" is already published to, in line 4`}},
-	{"a rollover that never ends", certificate("domains: [a.example.com]\n   rollover: {keep_old_pin: 30d, every: 2w}"), []string{
+	{"a rollover that never ends", certificate("domains: [a.example.com]\n   rollover: {keep_old_pin: 30d, every: 2w}\n   channels: []"), []string{
 		"/c.yaml:3: certificates[0].rollover: every (14d) must be longer than keep_old_pin (30d): a rollover begins only when the previous one is over",
+	}},
+	{"rollovers of a key whose clients nobody knows", certificate("domains: [a.example.com]\n   rollover: {every: 365d}"), []string{
+		"/c.yaml:3: certificates[0]: rollover.every needs channels, or no rollover would ever happen: list those by which clients get pins, or channels: [] if nobody pins",
+	}},
+	{"a lifetime of less than a second", channel("{name: a, format: json, lifetime: 500ms, publish: [{file: a}]}"), []string{
+		`/c.yaml:4: certificates[0].channels[0].lifetime: "500ms": want a duration such as 30d, from 1s, or forever`,
+	}},
+	{"a cache that never ends", channel("{name: a, format: json, lifetime: 1d, cache: forever, publish: [{file: a}]}"), []string{
+		`/c.yaml:4: certificates[0].channels[0].cache: "forever": want a duration such as 1h, at most 366d`,
+	}},
+	{"a format and nothing to publish", channel("{name: a, format: json, lifetime: 1d, confirm: manual}"), []string{
+		"/c.yaml:4: certificates[0].channels[0]: publish is missing: want a list with at least one hook",
 	}},
 	{"rollovers all the time", certificate("domains: [a.example.com]\n   rollover: {every: 1h, keep_old_pin: 400d}"), []string{
 		`/c.yaml:4: certificates[0].rollover.every: "1h": want a duration such as 365d, from 1d to 3660d`,

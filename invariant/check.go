@@ -217,7 +217,7 @@ func (c *checker) switchesAreInOrder() {
 	if c.Live == 0 || c.LiveProblem != nil || c.LedgerProblem != nil {
 		return
 	}
-	if v := c.Ledger.Gate(c.LivePin, c.Goal.Lifetimes(), c.latest()); !v.Open {
+	if v := c.Ledger.Gate(c.LivePin, c.Goal.Clients(), c.latest()); !v.Open {
 		c.violate("I6", "the live key %s is not in all pin sets that may be enforced: %s", c.LivePin, tell(v))
 	}
 }
@@ -427,7 +427,7 @@ func (c *checker) timeShortensNothing() {
 	if active == nil || active.Pin == b.State.Active().Pin || c.out.Now.IsZero() {
 		return
 	}
-	if v := c.Ledger.Gate(active.Pin, c.Goal.Lifetimes(), c.out.Now); !v.Open {
+	if v := c.Ledger.Gate(active.Pin, c.Goal.Clients(), c.out.Now); !v.Open {
 		c.violate("I15", "the key %s was switched to at %s, when the gate was %s", active.Pin, c.out.Now, tell(v))
 	}
 }

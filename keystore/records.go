@@ -56,7 +56,10 @@ type Snapshot struct {
 	// [*pinset.LedgerError] then) or why it cannot be read, and names its path. A
 	// ledger without a state is a problem, too.
 	LedgerProblem error
-	Revision      Revision
+	// Known is what the readable lines of a damaged ledger say of clients; see
+	// [pinset.Known].
+	Known    map[string]pinset.Clients
+	Revision Revision
 
 	head   pinset.Head // that the state names: one entry less, after a crash
 	ahead  []byte      // the line of the entry beyond head, if there is one
@@ -122,7 +125,7 @@ func (r *Records) load(data []byte) (Snapshot, error) {
 	}
 	s.Revision = revisionOf(data, s.ledger)
 	if err != nil {
-		s.Ledger, s.LedgerProblem = pinset.Ledger{}, fmt.Errorf("%s: %w", r.ledgerPath(), err)
+		s.Ledger, s.LedgerProblem, s.Known = pinset.Ledger{}, fmt.Errorf("%s: %w", r.ledgerPath(), err), pinset.Known(lines)
 		return s, nil
 	}
 	if s.Ledger.Head() != s.head {

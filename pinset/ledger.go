@@ -109,7 +109,7 @@ func (l Ledger) follows(e Entry) error {
 		}
 		return l.agrees(e)
 	case Gone:
-		if !slices.ContainsFunc(l.published, func(p Published) bool { return p.Channel == e.Channel && p.went(e.Place) }) {
+		if !slices.ContainsFunc(l.published, func(p Published) bool { return p.Channel == e.Channel && p.Went(e.Place) }) {
 			return fmt.Errorf("nothing was ever published on channel %q at the place %.50q", e.Channel, e.Place)
 		}
 		return nil
@@ -124,7 +124,7 @@ func (l Ledger) follows(e Entry) error {
 		if newest.Version != e.Version || newest.Version == 0 {
 			return fmt.Errorf("version %d is not the newest on channel %q", e.Version, e.Channel)
 		}
-		if len(newest.Places)+len(e.Places) > maxPlaces || slices.ContainsFunc(e.Places, func(p Place) bool { return newest.went(p.ID) }) {
+		if len(newest.Places)+len(e.Places) > maxPlaces || slices.ContainsFunc(e.Places, func(p Place) bool { return newest.Went(p.ID) }) {
 			return fmt.Errorf("version %d is at too many places on channel %q, or at one of these already", e.Version, e.Channel)
 		}
 	}

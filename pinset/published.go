@@ -32,8 +32,8 @@ type Published struct {
 	out       bool // it was confirmed at some time
 }
 
-// went reports whether the pin set was published at a place.
-func (p Published) went(place string) bool {
+// Went reports whether the pin set was published at the place with an ID.
+func (p Published) Went(place string) bool {
 	return slices.ContainsFunc(p.Places, Place{ID: place}.same)
 }
 

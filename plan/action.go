@@ -36,6 +36,7 @@ const (
 	DeclareCompromise Kind = "declare-compromise"
 	Confirm           Kind = "confirm"
 	Retire            Kind = "retire"
+	ClosePlace        Kind = "close-place"
 	ForgetHost        Kind = "forget-host"
 )
 
@@ -59,18 +60,21 @@ type Action struct {
 	// the pin set's with abandon, confirm and retire.
 	Version int
 	// Target is the lineage's name with begin-lineage, a hook's ID with deploy, an
-	// address with check, a serial with revoke.
+	// address with check, a serial with revoke, a place's ID with close-place.
 	Target string
 	Host   string // install, deploy, check, prune, forget-host
 
 	Early  bool // obtain: see [Certificate.Early]
 	Accept bool // declare-compromise: clients may be locked out
 
-	// Of a publication: whether its intent is in the ledger already, whether keepkey
-	// itself confirms it once all hooks succeeded, and what an intent puts on record.
-	Intended, Confirms bool
-	Lifetime           pinset.Lifetime
-	Expires            time.Time // zero: it does not
+	// Of a publication: whether its intent is in the ledger already, whether all hooks
+	// have to run again, whether keepkey itself confirms it once they succeeded, and what
+	// goes on record.
+	Intended, Again, Confirms bool
+	By                        Confirmation
+	Clients                   pinset.Clients
+	Expires                   time.Time      // zero: it does not
+	Places                    []pinset.Place // those that are not on record yet
 }
 
 // ID identifies the action within a run.
@@ -112,6 +116,7 @@ const (
 	WhyOutdatedPinSet     WhyCode = "outdated-pin-set" // Have: the version that is out
 	WhyHookAdded          WhyCode = "hook-added"
 	WhyUnfinished         WhyCode = "publication-unfinished" // Have: the version
+	WhyOtherConfirmation  WhyCode = "other-confirmation"     // what makes it count as out was changed
 	WhyNotReadBack        WhyCode = "not-read-back"
 	WhyNothingInstalled   WhyCode = "nothing-installed"
 	WhyNewerCertificate   WhyCode = "newer-certificate"
@@ -147,5 +152,5 @@ type Why struct {
 	Start, End time.Time
 	Every      time.Duration
 	Err        error
-	Gate       pinset.Verdict
+	Gate       Verdict
 }

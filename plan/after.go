@@ -18,9 +18,12 @@ type Result struct {
 	Pin    pinset.Pin // generate-key: of the key that was made
 	Digest string     // generate-key: of its file
 	Began  bool       // publish: its intent goes on record; no hook was called yet
-	Hook   string     // publish: ID of a hook that succeeded; others may be left
-	Order  *Order     // obtain, switch-key: was placed; the certificate is to come
-	Window *Answer    // ask-window: what the CA said; nil when no answer came
+	// Document is what the hooks are handed, and ContentType what it is: with Began, where
+	// that is not on record yet.
+	Document, ContentType string
+	Hook                  string  // publish: ID of a hook that succeeded; others may be left
+	Order                 *Order  // obtain, switch-key: was placed; the certificate is to come
+	Window                *Answer // ask-window: what the CA said; nil when no answer came
 	// Certificate was accepted and stored: obtain, switch-key.
 	Certificate *Certificate
 	Hostname    string // install
@@ -93,7 +96,7 @@ func (s *State) after(a Action, r Result) (*pinset.Entry, error) {
 		return s.publish(a, r), nil
 	case Obtain, SwitchKey:
 		return nil, s.obtain(a, r)
-	case Abandon, Confirm, Retire:
+	case Abandon, Confirm, Retire, ClosePlace:
 		return s.say(a), nil
 	}
 	s.succeed(a)
@@ -125,7 +128,7 @@ func (s *State) after(a Action, r Result) (*pinset.Entry, error) {
 		return nil, s.declareCompromise(a.Pin, a.Accept, r.At)
 	case Undo:
 		s.succeed(Action{Kind: SwitchKey})
-		return nil, s.undo(r.At)
+		return s.undo(r.At)
 	case ForgetHost:
 		delete(s.Hosts, a.Host)
 	case Prune:
@@ -148,13 +151,25 @@ func (s *State) publish(a Action, r Result) *pinset.Entry {
 	if r.Hook != "" {
 		pub.Done = append(pub.Done, r.Hook)
 	}
+	if r.Began {
+		pub.By = a.By
+		if a.Again {
+			pub.Done = nil
+		}
+		if r.Document != "" {
+			pub.Document, pub.ContentType = r.Document, r.ContentType
+		}
+	}
 	s.Channels[a.Channel] = pub
 	switch {
 	case r.Began && !a.Intended:
-		e := &pinset.Entry{Kind: pinset.Intent, Channel: a.Channel, Version: a.PinSet.Version, Pins: a.PinSet.Pins, Expires: a.Expires}
-		lifetime := a.Lifetime
-		e.Lifetime = &lifetime
-		return e
+		lifetime := a.Clients.Lifetime
+		return &pinset.Entry{
+			Kind: pinset.Intent, Channel: a.Channel, Version: a.PinSet.Version, Pins: a.PinSet.Pins, Expires: a.Expires,
+			Lifetime: &lifetime, Cache: pinset.Lifetime{Duration: a.Clients.Cache}, Places: a.Places,
+		}
+	case r.Began && len(a.Places) > 0:
+		return &pinset.Entry{Kind: pinset.Extend, Channel: a.Channel, Version: a.PinSet.Version, Places: a.Places}
 	case r.Began, r.Hook != "":
 		return nil
 	}
@@ -173,8 +188,8 @@ func confirmation(a Action) *pinset.Entry {
 
 // say puts on record what a person says of a channel.
 func (s *State) say(a Action) *pinset.Entry {
-	kind := map[Kind]pinset.EntryKind{Abandon: pinset.Abandon, Confirm: pinset.Confirm, Retire: pinset.Retire}[a.Kind]
-	return &pinset.Entry{Kind: kind, Channel: a.Channel, Version: a.Version, By: pinset.ByPerson}
+	kind := map[Kind]pinset.EntryKind{Abandon: pinset.Abandon, Confirm: pinset.Confirm, Retire: pinset.Retire, ClosePlace: pinset.Gone}[a.Kind]
+	return &pinset.Entry{Kind: kind, Channel: a.Channel, Version: a.Version, Place: a.Target, By: pinset.ByPerson}
 }
 
 // obtain follows an order: when it is placed, and when its certificate was accepted.

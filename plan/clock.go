@@ -69,7 +69,7 @@ func wrongClock(in Input) *Finding {
 
 // GateError says that a key may not be served now.
 type GateError struct {
-	Verdict pinset.Verdict
+	Verdict Verdict
 	// Skew is how far the CA's clock is ahead of ours, where it was that clock that
 	// keeps the gate closed.
 	Skew time.Duration
@@ -83,13 +83,13 @@ func (e *GateError) Error() string {
 }
 
 // CheckSwitch is the last word on a switch of keys: the gate must be open by this
-// machine's clock and, should that be ahead, by the CA's. The error is a [*GateError].
+// machine's clock and by the CA's, however little they differ. The error is a
+// [*GateError].
 func CheckSwitch(in Input, key pinset.Pin, skew time.Duration) error {
-	if skew < -clockTolerance {
-		in.Now = in.Now.Add(skew)
-	} else {
-		skew = 0
+	if v := Gate(in, key); !v.Open {
+		return &GateError{Verdict: v}
 	}
+	in.Now = in.Now.Add(min(skew, 0))
 	if v := Gate(in, key); !v.Open {
 		return &GateError{Verdict: v, Skew: skew}
 	}

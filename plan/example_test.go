@@ -15,7 +15,7 @@ func Example() {
 	in := plan.Input{
 		Goal: plan.Goal{
 			Name: "api.example.com", Domains: []string{"api.example.com"}, KeyType: pinset.EC256, Backups: 1,
-			Channels: []plan.Channel{{Name: "app", Lifetime: pinset.Lifetime{Duration: 30 * 24 * time.Hour}}},
+			Channels: []plan.Channel{{Name: "app", Clients: pinset.Clients{Lifetime: pinset.Lifetime{Duration: 30 * 24 * time.Hour}}}},
 		},
 		Host: "here", Now: now,
 	}

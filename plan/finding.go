@@ -20,6 +20,7 @@ const (
 	BackupMissing      Code = "backup-missing"      // a backup key is unusable: Pin, Err
 	LedgerDamaged      Code = "ledger-damaged"      // Err
 	ChannelRemoved     Code = "channel-removed"     // Channel, Version
+	PlaceRemoved       Code = "place-removed"       // Channel, Version, Places
 	PublicationFailing Code = "publication-failing" // Channel, Version, Failure
 	PublicationUnseen  Code = "publication-unseen"  // Channel, Version, Failure
 	DeployFailing      Code = "deploy-failing"      // Target, Failure
@@ -36,6 +37,7 @@ const (
 	ClockWrong         Code = "clock-wrong"         // Failure, or Time: what is on record
 	CertificateExpired Code = "certificate-expired" // Version, Time
 	GateClosed         Code = "gate-closed"         // Gate
+	ChannelsMissing    Code = "channels-missing"    // nobody knows who pins
 	// What no action is to blame for, in one run.
 	StateUnreadable Code = "state-unreadable" // Err
 	StateUnwritten  Code = "state-unwritten"  // Err
@@ -53,6 +55,10 @@ const (
 	NothingPublished Code = "nothing-published" // Channel: "" for none at all
 	NoSuchVersion    Code = "no-such-version"   // Channel, Version; Versions: those there are
 	NewestVersion    Code = "newest-version"    // Channel, Version
+	NewestOut        Code = "newest-out"        // Channel, Version; Versions: the newer one, which is not out
+	NotManual        Code = "not-manual"        // Channel, Version: no person confirms on this channel
+	NoSuchPlace      Code = "no-such-place"     // Channel, Target; Places: those there are
+	PlaceInUse       Code = "place-in-use"      // Channel, Target, Places
 	LedgerWhole      Code = "ledger-whole"      //
 	NoSuchHost       Code = "no-such-host"      // Target: its ID; Hosts: those there are
 	ThisHost         Code = "this-host"         // Target: its ID
@@ -85,12 +91,13 @@ type Finding struct {
 	Action      Kind
 	Hosts       []string
 	Versions    []int
+	Places      []pinset.Place
 	Signs       []string
 	Err         error
 	Reason      string
 	Failure     *Failure
 	Time        time.Time
-	Gate        pinset.Verdict
+	Gate        Verdict
 	Compromised bool // the rollover in question is of a compromised key
 	// CanRotate says that a backup key is there that could take over.
 	CanRotate bool

@@ -90,7 +90,11 @@ func (in *Input) imagined(a Action) []Result {
 	case Publish:
 		results := []Result{{Began: true}}
 		ch, _ := in.Goal.Channel(a.Channel) // that is where the action came from
-		for _, h := range Outstanding(ch.Hooks, in.State.publication(a).Done) {
+		done := in.State.publication(a).Done
+		if a.Again {
+			done = nil
+		}
+		for _, h := range Outstanding(ch.hooks(), done) {
 			results = append(results, Result{Hook: h})
 		}
 		return append(results, Result{})

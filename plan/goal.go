@@ -16,8 +16,11 @@ type Goal struct {
 	KeyType  pinset.KeyType
 	Backups  int // number of backup keys, at least 1
 	Channels []Channel
-	Deploy   []string // IDs of the deploy hooks
-	Check    []string // addresses (host:port) at which the served key is looked at
+	// NobodyPins says that there are no channels because no client pins a key. Without it,
+	// nobody knows.
+	NobodyPins bool
+	Deploy     []string // IDs of the deploy hooks
+	Check      []string // addresses (host:port) at which the served key is looked at
 	// KeepOldPin is how long after a rollover the old key's pin stays in the pin
 	// set. Until then it can be undone.
 	KeepOldPin time.Duration
@@ -27,14 +30,46 @@ type Goal struct {
 
 // Channel is one way in which pin sets reach clients.
 type Channel struct {
-	Name     string
-	Lifetime pinset.Lifetime
+	Name    string
+	Clients pinset.Clients
 	// Expires is how long after it is first handed out a pin set's own document ends
 	// by itself; 0 where the documents carry no expiry.
 	Expires  time.Duration
-	Manual   bool     // a pin set is out only when a person says so
-	ReadBack bool     // it is out only once it was read back
-	Hooks    []string // IDs of the publish hooks
+	Manual   bool // a pin set is out only when a person says so
+	ReadBack bool // it is out only once it was read back
+	// Publish are the publish hooks. Where they deliver is where clients get their pin
+	// sets, unless the channel is Manual.
+	Publish []pinset.Place
+}
+
+// Confirmation is what makes a pin set count as out on a channel.
+type Confirmation string
+
+// The ways there are.
+const (
+	ByHooks    Confirmation = "hooks" // all of them succeeded
+	ByReadBack Confirmation = "read-back"
+	ByPerson   Confirmation = "person"
+)
+
+// confirmation says what makes a pin set count as out on the channel.
+func (ch Channel) confirmation() Confirmation {
+	switch {
+	case ch.Manual:
+		return ByPerson
+	case ch.ReadBack:
+		return ByReadBack
+	}
+	return ByHooks
+}
+
+// hooks returns the IDs of the publish hooks.
+func (ch Channel) hooks() []string {
+	var ids []string
+	for _, p := range ch.Publish {
+		ids = append(ids, p.ID)
+	}
+	return ids
 }
 
 // Channel returns the channel of that name, if it is configured.
@@ -46,13 +81,13 @@ func (g Goal) Channel(name string) (Channel, bool) {
 	return g.Channels[i], true
 }
 
-// Lifetimes returns the channels' lifetimes as configured, as the gate wants them.
-func (g Goal) Lifetimes() map[string]pinset.Lifetime {
-	lifetimes := make(map[string]pinset.Lifetime, len(g.Channels))
+// Clients returns what is configured of each channel's clients, as the gate wants it.
+func (g Goal) Clients() map[string]pinset.Clients {
+	clients := make(map[string]pinset.Clients, len(g.Channels))
 	for _, ch := range g.Channels {
-		lifetimes[ch.Name] = ch.Lifetime
+		clients[ch.Name] = ch.Clients
 	}
-	return lifetimes
+	return clients
 }
 
 // Outstanding returns the hooks that are not among those that are done.

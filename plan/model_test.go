@@ -47,16 +47,18 @@ type modelled struct {
 	other    string // ID of a second host, if there is one
 }
 
-func days(n int) pinset.Lifetime { return pinset.Lifetime{Duration: time.Duration(n) * day} }
+func days(n int) pinset.Clients {
+	return pinset.Clients{Lifetime: pinset.Lifetime{Duration: time.Duration(n) * day}}
+}
 
 var (
 	twoLifetimes = []Channel{
-		{Name: "app", Lifetime: days(3), Hooks: []string{"a"}},
-		{Name: "web", Lifetime: days(1), Hooks: []string{"b"}},
+		{Name: "app", Clients: days(3), Publish: at("a")},
+		{Name: "web", Clients: days(1), Publish: at("b")},
 	}
 	readAndManual = []Channel{
-		{Name: "app", Lifetime: days(2), Hooks: []string{"a"}, ReadBack: true},
-		{Name: "ios", Lifetime: pinset.Lifetime{Forever: true}, Manual: true, Hooks: []string{"b"}},
+		{Name: "app", Clients: days(2), Publish: at("a"), ReadBack: true},
+		{Name: "ios", Clients: pinset.Clients{Lifetime: pinset.Lifetime{Forever: true}}, Manual: true, Publish: at("b")},
 	}
 	models = []modelled{
 		{"two channels with different lifetimes", twoLifetimes, 3, 0, ""},
@@ -102,12 +104,12 @@ func (o *outside) skew() time.Duration { return o.now.Sub(o.in.Now) }
 func (o *outside) passDay() {
 	o.now, o.in.Now = o.now.Add(day), o.in.Now.Add(day)
 	for i := range o.held {
-		if o.held[i].age >= 0 && !o.channel(o.held[i].channel).Lifetime.Forever {
+		if o.held[i].age >= 0 && !o.channel(o.held[i].channel).Clients.Lifetime.Forever {
 			o.held[i].age++
 		}
 	}
 	o.held = slices.DeleteFunc(o.held, func(h heldSet) bool {
-		l := o.channel(h.channel).Lifetime
+		l := o.channel(h.channel).Clients.Lifetime
 		return !l.Forever && h.age > int(l.Duration/day)
 	})
 }
@@ -181,7 +183,7 @@ func (o *outside) publish(t *testing.T, a Action, fail bool) {
 	if fail {
 		return
 	}
-	o.follow(t, a, Result{Hook: ch.Hooks[0]})
+	o.follow(t, a, Result{Hook: ch.Publish[0].ID})
 	o.follow(t, a, Result{})
 	if !ch.Manual && !ch.ReadBack {
 		o.out(ch.Name, a.PinSet.Version)
@@ -243,7 +245,7 @@ func (o *outside) ops(t *testing.T, keys int) map[string]func(*outside) {
 		}
 		for _, h := range o.held {
 			// A person says so because it is true.
-			if h.channel == ch.Name && ch.Lifetime.Forever && h.age >= 0 {
+			if h.channel == ch.Name && ch.Clients.Lifetime.Forever && h.age >= 0 {
 				ops[fmt.Sprintf("retire %s %d", ch.Name, h.version)] = func(o *outside) {
 					o.held = slices.DeleteFunc(o.held, func(other heldSet) bool { return other.channel == h.channel && other.version == h.version })
 					o.follow(t, Action{Kind: Retire, Channel: ch.Name, Version: h.version}, Result{})
@@ -303,10 +305,10 @@ func (o *outside) fingerprint() uint64 {
 			b = append(b, p[0])
 		}
 	}
-	lifetimes := o.in.Goal.Lifetimes()
+	clients := o.in.Goal.Clients()
 	for _, p := range o.in.Ledger.Published() {
 		newest, _ := o.in.Ledger.Channel(p.Channel)
-		if p.Version != newest.Version && !p.Enforced(lifetimes[p.Channel], o.in.Now.Add(-4*day)) && !p.Enforced(lifetimes[p.Channel], o.in.Now) {
+		if p.Version != newest.Version && !p.Enforced(clients[p.Channel], o.in.Now.Add(-4*day)) && !p.Enforced(clients[p.Channel], o.in.Now) {
 			continue
 		}
 		b = append(b, '|', p.Channel[0], flag(p.Version == newest.Version), flag(p.Confirmed.IsZero()), flag(p.Retired), flag(p.Abandoned), since(p.Superseded),

@@ -21,13 +21,22 @@ const day = 24 * time.Hour
 // raceDetector says whether the tests were built with it.
 var raceDetector bool
 
+// at returns places by their IDs.
+func at(ids ...string) []pinset.Place {
+	var places []pinset.Place
+	for _, id := range ids {
+		places = append(places, pinset.Place{ID: id})
+	}
+	return places
+}
+
 func testPin(b byte) pinset.Pin { return pinset.Pin{b} }
 
 func testGoal() Goal {
 	return Goal{
 		Name: "api", Domains: []string{"api.example.com"}, KeyType: pinset.EC256, Backups: 1,
 		CA:       "https://ca.example/dir",
-		Channels: []Channel{{Name: "app", Hooks: []string{"file a"}}},
+		Channels: []Channel{{Name: "app", Publish: at("file a")}},
 		Deploy:   []string{"reload"},
 		Check:    []string{"api.example.com:443"},
 	}
@@ -51,7 +60,7 @@ func settled() Input {
 	}
 	s.Hosts = map[string]Host{"here": {Hostname: "here.example", Installed: 1, Deployed: goal.Deploy, Checked: goal.Check}}
 	s.Window = &Window{Serial: "5e", Asked: t0, AskAgain: t0.Add(1000 * day)}
-	s.Channels = map[string]Publication{"app": {Version: 1, Done: goal.Channels[0].Hooks}}
+	s.Channels = map[string]Publication{"app": {Version: 1, By: ByHooks, Done: []string{"file a"}}}
 	ledger := intended("app", 1, s.Pins())
 	ledger = appended(ledger, pinset.Entry{At: t0, Kind: pinset.Confirm, Channel: "app", Version: 1, By: pinset.ByKeepkey})
 	return Input{Goal: goal, State: s, Ledger: ledger, Host: "here", Now: t0.Add(day), Disk: Disk{Keys: []pinset.Pin{testPin(1), testPin(2)}, Live: 1, Versions: []int{1}}}
@@ -60,7 +69,7 @@ func settled() Input {
 // intended is a ledger with one publication that was not confirmed.
 func intended(channel string, version int, pins []pinset.Pin) pinset.Ledger {
 	return appended(pinset.Ledger{}, pinset.Entry{
-		At: t0, Kind: pinset.Intent, Channel: channel, Version: version, Pins: pins, Lifetime: &pinset.Lifetime{Duration: 30 * day},
+		At: t0, Kind: pinset.Intent, Channel: channel, Version: version, Pins: pins, Lifetime: &pinset.Lifetime{Duration: 30 * day}, Places: at("file a"),
 	})
 }
 
@@ -97,9 +106,21 @@ func lines(in Input) string {
 		if a.PinSet.Version > 0 {
 			fmt.Fprintf(&b, " v%d", a.PinSet.Version)
 		}
+		if a.Again {
+			b.WriteString(" again")
+		}
 		b.WriteString("\n")
 	}
 	return b.String()
+}
+
+// confirmedBy has the channel's pin sets confirmed in a way, the one on record, too.
+func confirmedBy(in *Input, by Confirmation) {
+	ch := &in.Goal.Channels[0]
+	ch.Manual, ch.ReadBack = by == ByPerson, by == ByReadBack
+	pub := in.State.Channels["app"]
+	pub.By = by
+	in.State.Channels["app"] = pub
 }
 
 func TestNext(t *testing.T) {
@@ -134,7 +155,21 @@ func TestNext(t *testing.T) {
 		}, "now: publish app v1\n" + nothingDue},
 		{"one that waits for a person's word is not", func(in *Input) {
 			in.Ledger = intended("app", 1, in.State.Pins())
-			in.Goal.Channels[0].Manual = true
+			confirmedBy(in, ByPerson)
+		}, nothingDue},
+		{"one that was to be confirmed by a person is published again before keepkey does", func(in *Input) {
+			in.Ledger = intended("app", 1, in.State.Pins())
+			confirmedBy(in, ByPerson)
+			in.Goal.Channels[0].Manual = false
+		}, "now: publish app v1 again\n" + nothingDue},
+		{"so is one that was to be read back", func(in *Input) {
+			in.Ledger = intended("app", 1, in.State.Pins())
+			confirmedBy(in, ByReadBack)
+			in.Goal.Channels[0].ReadBack = false
+		}, "now: publish app v1 again\n" + nothingDue},
+		{"what is out stays out, however it was confirmed", func(in *Input) {
+			confirmedBy(in, ByPerson)
+			in.Goal.Channels[0].Manual = false
 		}, nothingDue},
 		{"what is read back is published first", func(in *Input) {
 			in.Ledger = pinset.Ledger{}
@@ -142,11 +177,11 @@ func TestNext(t *testing.T) {
 		}, "now: publish app v1\n" + nothingDue},
 		{"and then looked for", func(in *Input) {
 			in.Ledger = intended("app", 1, in.State.Pins())
-			in.Goal.Channels[0].ReadBack = true
+			confirmedBy(in, ByReadBack)
 		}, "now: read-back app v1\n" + nothingDue},
 		{"not too often, and a person is told", func(in *Input) {
 			in.Ledger = intended("app", 1, in.State.Pins())
-			in.Goal.Channels[0].ReadBack = true
+			confirmedBy(in, ByReadBack)
 			in.State.Failures = map[string]Failure{"read-back app": {Count: 2, Last: t0, Next: in.Now.Add(time.Hour)}}
 		}, "problem: publication-unseen\nin 1h0m0s: read-back app v1\n" + nothingDue},
 		{"what was read back is not looked for again", func(in *Input) {
@@ -168,11 +203,23 @@ func TestNext(t *testing.T) {
 			in.Goal.Channels = nil
 			in.Ledger = appended(in.Ledger, pinset.Entry{At: t0, Kind: pinset.Retire, Channel: "app", Version: 1, By: pinset.ByPerson})
 		}, nothingDue},
+		{"one that was retired and is back needs a new version", func(in *Input) {
+			in.Ledger = appended(in.Ledger, pinset.Entry{At: t0, Kind: pinset.Retire, Channel: "app", Version: 1, By: pinset.ByPerson})
+		}, "now: publish app v2\n" + nothingDue},
+		{"a place that left the configuration is missed", func(in *Input) {
+			in.Ledger = appended(in.Ledger, pinset.Entry{At: t0, Kind: pinset.Extend, Channel: "app", Version: 1, Places: at("file b")})
+			in.Ledger = appended(in.Ledger, pinset.Entry{At: t0, Kind: pinset.Confirm, Channel: "app", Version: 1, By: pinset.ByKeepkey})
+		}, "problem: place-removed\n" + nothingDue},
+		{"but not once a person says that it is gone", func(in *Input) {
+			in.Ledger = appended(in.Ledger, pinset.Entry{At: t0, Kind: pinset.Extend, Channel: "app", Version: 1, Places: at("file b")})
+			in.Ledger = appended(in.Ledger, pinset.Entry{At: t0, Kind: pinset.Confirm, Channel: "app", Version: 1, By: pinset.ByKeepkey})
+			in.Ledger = appended(in.Ledger, pinset.Entry{At: t0, Kind: pinset.Gone, Channel: "app", Place: "file b", By: pinset.ByPerson})
+		}, nothingDue},
 		{"a new channel gets the pin set that the others have", func(in *Input) {
-			in.Goal.Channels = append(in.Goal.Channels, Channel{Name: "web", Hooks: []string{"file b"}})
+			in.Goal.Channels = append(in.Goal.Channels, Channel{Name: "web", Publish: at("file b")})
 		}, "now: publish web v1\n" + nothingDue},
 		{"a publish hook that was added runs", func(in *Input) {
-			in.Goal.Channels[0].Hooks = append(in.Goal.Channels[0].Hooks, "file c")
+			in.Goal.Channels[0].Publish = at("file a", "file c")
 		}, "now: publish app v1\n" + nothingDue},
 		{"what this run tried is not offered again", func(in *Input) {
 			in.Ledger = pinset.Ledger{}
@@ -446,7 +493,7 @@ func TestEachPurposeHasItsOwnBackoff(t *testing.T) {
 	in := settled()
 	in.Now = t0.Add(80 * day) // the renewal is due
 	in.State.Keys = append(in.State.Keys, Key{Pin: testPin(3), Type: pinset.EC256, Role: Backup, Created: t0})
-	in.Goal.Channels = nil
+	in.Goal.Channels, in.Goal.NobodyPins, in.Ledger = nil, true, pinset.Ledger{}
 	in.State = after(t, in.State, Action{Kind: BeginRollover}, Result{At: in.Now})
 	for range 5 {
 		in.State = after(t, in.State, Action{Kind: SwitchKey}, Result{At: in.Now, Failed: &Failed{Text: "the CA refuses this key"}})
@@ -662,10 +709,10 @@ func TestARolloverWaitsUntilTheNextPinSetIsOut(t *testing.T) {
 		return in
 	}
 	publish := func(in *Input, done, confirmed bool) {
-		in.Ledger = appended(in.Ledger, pinset.Entry{At: in.Now, Kind: pinset.Intent, Channel: "app", Version: 2, Pins: in.State.Pins(), Lifetime: &pinset.Lifetime{Duration: 30 * day}})
-		p := Publication{Version: 2}
+		in.Ledger = appended(in.Ledger, pinset.Entry{At: in.Now, Kind: pinset.Intent, Channel: "app", Version: 2, Pins: in.State.Pins(), Lifetime: &pinset.Lifetime{Duration: 30 * day}, Places: at("file a")})
+		p := Publication{Version: 2, By: in.Goal.Channels[0].confirmation()}
 		if done {
-			p.Done = in.Goal.Channels[0].Hooks
+			p.Done = []string{"file a"}
 		}
 		if confirmed {
 			in.Ledger = appended(in.Ledger, pinset.Entry{At: in.Now, Kind: pinset.Confirm, Channel: "app", Version: 2, By: pinset.ByKeepkey})

@@ -13,7 +13,7 @@ func publications(in Input) []Action {
 		return nil // an intent could not be put on record, or there is nothing to publish
 	}
 	var actions []Action
-	want := in.State.WantedPinSet(in.Ledger)
+	want := Wanted(in)
 	for _, ch := range in.Goal.Channels {
 		if a, needed := publication(in, ch, want); needed {
 			actions = append(actions, a)
@@ -25,8 +25,20 @@ func publications(in Input) []Action {
 func publication(in Input, ch Channel, want pinset.Set) (Action, bool) {
 	newest, known := in.Ledger.Channel(ch.Name)
 	progress := in.State.Channels[ch.Name]
-	outstanding := progress.Version != want.Version || len(Outstanding(ch.Hooks, progress.Done)) > 0
-	if known && newest.Version == want.Version && !outstanding && newest.Confirmed.IsZero() && ch.ReadBack {
+	current := known && newest.Version == want.Version
+	by, open := ch.confirmation(), !current || newest.Confirmed.IsZero()
+	// Nothing counts as out because the configuration was changed: what was to be
+	// confirmed in another way is published once more.
+	again := current && open && progress.By != "" && progress.By != by
+	places := in.places(ch)
+	if current {
+		places = lacking(newest, places)
+	}
+	if current && len(newest.Places) == 0 && progress.By != ByPerson {
+		places = nil // it is from the time when places were not on record
+	}
+	outstanding := again || progress.Version != want.Version || len(Outstanding(ch.hooks(), progress.Done)) > 0 || len(places) > 0
+	if current && !outstanding && open && by == ByReadBack {
 		a := Action{Kind: ReadBack, Channel: ch.Name, PinSet: want, Why: Why{Code: WhyNotReadBack}}
 		if f, fails := in.failure(a); fails && f.Next.After(in.Now) && !in.Force {
 			a.At = f.Next
@@ -34,9 +46,8 @@ func publication(in Input, ch Channel, want pinset.Set) (Action, bool) {
 		return a, true
 	}
 	a := Action{
-		Kind: Publish, Channel: ch.Name, PinSet: want, Intended: known && newest.Version == want.Version,
-		Confirms: !ch.Manual && !ch.ReadBack && (newest.Version != want.Version || newest.Confirmed.IsZero()),
-		Lifetime: ch.Lifetime,
+		Kind: Publish, Channel: ch.Name, PinSet: want, Intended: current, Again: again,
+		By: by, Confirms: by == ByHooks && (open || len(places) > 0), Clients: ch.Clients, Places: places,
 	}
 	if a.Intended {
 		a.Expires = newest.Expires
@@ -46,11 +57,13 @@ func publication(in Input, ch Channel, want pinset.Set) (Action, bool) {
 	switch {
 	case !known:
 		a.Why = Why{Code: WhyNeverPublished}
-	case newest.Version != want.Version:
+	case !current:
 		a.Why = Why{Code: WhyOutdatedPinSet, Have: newest.Version}
-	case outstanding && !newest.Confirmed.IsZero():
+	case again:
+		a.Why = Why{Code: WhyOtherConfirmation}
+	case outstanding && !open:
 		a.Why = Why{Code: WhyHookAdded}
-	case outstanding, newest.Confirmed.IsZero() && !ch.Manual:
+	case outstanding, open && by == ByHooks:
 		a.Why = Why{Code: WhyUnfinished, Have: newest.Version}
 	default:
 		return Action{}, false
@@ -58,13 +71,62 @@ func publication(in Input, ch Channel, want pinset.Set) (Action, bool) {
 	return a, true
 }
 
-// Gate says whether a key may be served now. A ledger that is damaged, or lacks
-// what the state knows of, keeps it closed.
-func Gate(in Input, key pinset.Pin) pinset.Verdict {
-	if in.Disk.LedgerProblem != nil {
-		return pinset.Verdict{}
+// places returns where clients get pin sets of a channel. Where a person says what is out,
+// that is nowhere that keepkey knows of, unless it was otherwise once.
+func (in Input) places(ch Channel) []pinset.Place {
+	if !ch.Manual {
+		return ch.Publish
 	}
-	return in.Ledger.Gate(key, in.Goal.Lifetimes(), in.Now)
+	return slices.DeleteFunc(slices.Clone(ch.Publish), func(place pinset.Place) bool {
+		return !slices.ContainsFunc(in.Ledger.Published(), func(p pinset.Published) bool { return p.Channel == ch.Name && p.Went(place.ID) })
+	})
+}
+
+// lacking returns the places at which a pin set is not on record.
+func lacking(p pinset.Published, places []pinset.Place) []pinset.Place {
+	return slices.DeleteFunc(slices.Clone(places), func(place pinset.Place) bool { return p.Went(place.ID) })
+}
+
+// Wanted returns the pin set that every channel should carry: the newest in the ledger if
+// its pins are still right, else its successor. A channel that was retired, and is
+// configured again, needs a new one, too: the old one counts no more.
+func Wanted(in Input) pinset.Set {
+	newest := in.Ledger.Newest()
+	want := pinset.Set{Version: newest.Version, Pins: in.State.Pins()}
+	back := slices.ContainsFunc(in.Goal.Channels, func(ch Channel) bool {
+		last, _ := in.Ledger.Channel(ch.Name)
+		return last.Retired && last.Version == newest.Version
+	})
+	if want.Version > 0 && want.Equal(newest) && !back {
+		return newest
+	}
+	want.Version++
+	return want
+}
+
+// Verdict is the gate's answer for a key.
+type Verdict struct {
+	pinset.Verdict
+	// Shut says what keeps the gate closed, whatever the pin sets say.
+	Shut Code
+	// Channels are those that are configured.
+	Channels []Channel
+}
+
+// Gate says whether a key may be served now. A ledger that is damaged, or lacks
+// what the state knows of, keeps it closed. So does a configuration that says nothing of
+// channels: no channel means that nobody knows who pins, not that nobody does. Only who
+// accepts that clients are locked out can go on then.
+func Gate(in Input, key pinset.Pin) Verdict {
+	if in.Disk.LedgerProblem != nil {
+		return Verdict{Shut: LedgerDamaged}
+	}
+	r := in.State.Pending()
+	accepted := r != nil && r.BreakageAccepted && r.To == key
+	if len(in.Goal.Channels) == 0 && !in.Goal.NobodyPins && !accepted {
+		return Verdict{Shut: ChannelsMissing}
+	}
+	return Verdict{Verdict: in.Ledger.Gate(key, in.Goal.Clients(), in.Now), Channels: in.Goal.Channels}
 }
 
 // ledgerProblems finds what keeps the ledger from being the whole truth.
@@ -74,10 +136,16 @@ func ledgerProblems(in Input) []Finding {
 	}
 	var problems []Finding
 	for _, p := range in.Ledger.Published() {
-		if _, configured := in.Goal.Channel(p.Channel); configured || !p.Enforced(pinset.Lifetime{}, in.Now) {
-			continue
+		ch, configured := in.Goal.Channel(p.Channel)
+		switch {
+		case !p.Enforced(ch.Clients, in.Now):
+		case !configured:
+			problems = append(problems, Finding{Code: ChannelRemoved, Channel: p.Channel, Version: p.Version})
+		default:
+			for _, place := range lacking(pinset.Published{Places: ch.Publish}, p.Left) {
+				problems = append(problems, Finding{Code: PlaceRemoved, Channel: p.Channel, Version: p.Version, Places: []pinset.Place{place}})
+			}
 		}
-		problems = append(problems, Finding{Code: ChannelRemoved, Channel: p.Channel, Version: p.Version})
 	}
 	return problems
 }
@@ -86,17 +154,19 @@ func ledgerProblems(in Input) []Finding {
 // good. What clients hold is not known any more, but for one thing: they accept the
 // active key, or the promise was broken before. So each channel counts as having an
 // unknown pin set with that key alone, until a newer one is confirmed there and a
-// lifetime has passed.
-func Restart(in Input) []pinset.Entry {
+// lifetime has passed. known is what can still be read of the clients in the old one: the
+// longest counts.
+func Restart(in Input, known map[string]pinset.Clients) []pinset.Entry {
 	var entries []pinset.Entry
 	for _, name := range slices.Sorted(maps.Keys(in.State.Channels)) {
-		lifetime := pinset.Lifetime{Forever: true} // of a channel that is not configured: a person has to say when it is over
+		// Of a channel that is not configured, a person has to say when it is over.
+		clients := pinset.Clients{Lifetime: pinset.Lifetime{Forever: true}}
 		if ch, configured := in.Goal.Channel(name); configured {
-			lifetime = ch.Lifetime
+			clients = ch.Clients.Longer(known[name])
 		}
 		entries = append(entries, pinset.Entry{
-			At: in.Now, Kind: pinset.Unknown, Channel: name, Version: in.State.Channels[name].Version,
-			Pins: []pinset.Pin{in.State.Active().Pin}, Lifetime: &lifetime, By: pinset.ByPerson,
+			At: in.Now, Kind: pinset.Unknown, Channel: name, Version: in.State.Channels[name].Version, Pins: []pinset.Pin{in.State.Active().Pin},
+			Lifetime: &clients.Lifetime, Cache: pinset.Lifetime{Duration: clients.Cache}, By: pinset.ByPerson,
 		})
 	}
 	return entries

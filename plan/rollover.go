@@ -82,21 +82,26 @@ func (s *State) declareCompromise(to pinset.Pin, acceptBreakage bool, now time.T
 
 // undo has the key before the last switch become the active one again, or calls off a
 // rollover that has not switched yet.
-func (s *State) undo(now time.Time) error {
+//
+// The clients that were given up for a rollover that is called off count again.
+func (s *State) undo(now time.Time) (*pinset.Entry, error) {
 	r := s.Rollover
 	switch {
 	case r == nil:
-		return s.refuse(Finding{Code: NothingToUndo})
+		return nil, s.refuse(Finding{Code: NothingToUndo})
 	case r.Switched.IsZero() && s.key(r.To).Role == Retired:
-		return nil // asked for already
+		return nil, nil // asked for already
 	case r.Switched.IsZero():
 		s.Rollover, s.Since = r.Interrupted, now
+		if r.BreakageAccepted {
+			return &pinset.Entry{Kind: pinset.Readmit, Since: r.Asked, By: pinset.ByPerson}, nil
+		}
 	case r.Compromised:
-		return s.refuse(Finding{Code: NoWayBack})
+		return nil, s.refuse(Finding{Code: NoWayBack})
 	default:
 		s.Rollover = &Rollover{From: r.To, To: r.From, Asked: now}
 	}
-	return nil
+	return nil, nil
 }
 
 func (s *State) refuse(f Finding) error { return refuse(s.Lineage, f) }
@@ -182,12 +187,11 @@ func unpublished(in Input) *Finding {
 	if len(in.State.Backups()) < wantedBackups(in) {
 		return &Finding{Code: BackupsAwaited}
 	}
-	want := in.State.WantedPinSet(in.Ledger)
+	want := Wanted(in)
 	for _, ch := range in.Goal.Channels {
 		newest, _ := in.Ledger.Channel(ch.Name)
-		progress := in.State.Channels[ch.Name]
-		done := newest.Version == want.Version && progress.Version == want.Version && len(Outstanding(ch.Hooks, progress.Done)) == 0
-		if !done || (!ch.Manual && newest.Confirmed.IsZero()) {
+		_, lacks := publication(in, ch, want)
+		if lacks || (!ch.Manual && newest.Confirmed.IsZero()) {
 			return &Finding{Code: PublicationAwaited, Channel: ch.Name, Version: want.Version}
 		}
 	}

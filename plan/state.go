@@ -122,8 +122,13 @@ type Window struct {
 // Publication is a pin set on its way to a channel. When it was intended, and
 // whether it is confirmed, is in the ledger.
 type Publication struct {
-	Version int      `json:"version"`
-	Done    []string `json:"done,omitempty"` // hooks that succeeded, by their IDs
+	Version int `json:"version"`
+	// Document is what every hook is handed, however often, and ContentType what it is.
+	Document    string `json:"document,omitempty"`
+	ContentType string `json:"content_type,omitempty"`
+	// By is what was to make it count as out when it was begun.
+	By   Confirmation `json:"by,omitempty"`
+	Done []string     `json:"done,omitempty"` // hooks that succeeded, by their IDs
 }
 
 // Host is what one host did with the newest certificate.
@@ -249,18 +254,6 @@ func (s State) Pins() []pinset.Pin {
 		return nil
 	}
 	return pins
-}
-
-// WantedPinSet returns the pin set that every channel should carry: the newest in
-// the ledger if its pins are still right, else its successor.
-func (s State) WantedPinSet(ledger pinset.Ledger) pinset.Set {
-	newest := ledger.Newest()
-	want := pinset.Set{Version: newest.Version, Pins: s.Pins()}
-	if want.Version > 0 && want.Equal(newest) {
-		return newest
-	}
-	want.Version++
-	return want
 }
 
 // failuresOf returns the failures that an action's are among.

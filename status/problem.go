@@ -111,9 +111,7 @@ func lostState(p *Problem, name string, f plan.Finding) bool {
 		return p.say(servedOn, "see that the disk has room and can be written; the next run goes on from here")
 	case plan.LedgerDamaged:
 		p.Subject = fmt.Sprintf("the ledger is damaged: %v", f.Err)
-		return p.say(renewsOn+"; nothing is published and no key is switched until it is whole",
-			"restore it from a backup, then check: keepkey ledger verify --name "+name,
-			"if it is lost for good, begin a new one: keepkey ledger restart --name "+name)
+		return p.say(renewsOn+"; nothing is published and no key is switched until it is whole", mendLedger(name)...)
 	case plan.LiveForeign:
 		p.Subject = fmt.Sprint(f.Err)
 		return p.say("it is left alone", "if it is not yours, remove it; the next run makes it anew")
@@ -157,6 +155,10 @@ func publishing(p *Problem, name string, f plan.Finding) bool {
 		p.Subject = fmt.Sprintf("channel %s is not configured any more, but clients may still be enforcing version %d of its pin set", f.Channel, f.Version)
 		return p.say(renewsOn+", and the gate still counts it", "put the channel back into the configuration",
 			fmt.Sprintf("or, if no client enforces it: keepkey channel retire --name %s --channel %s --version %d", name, f.Channel, f.Version))
+	case plan.PlaceRemoved:
+		p.Subject = fmt.Sprintf("channel %s is not published to %s any more, but clients may get version %d of its pin set there", f.Channel, names(f.Places), f.Version)
+		return p.say(renewsOn+", and the gate counts it", "put the hook back into the configuration",
+			fmt.Sprintf("or, if clients get nothing there any more: keepkey channel retire --name %s --channel %s --place %s", name, f.Channel, f.Places[0].ID))
 	case plan.ClockWrong:
 		text := fmt.Sprint(f.Err)
 		if f.Failure != nil {
@@ -322,9 +324,8 @@ func waiting(p *Problem, name string, f plan.Finding) bool {
 		p.Severity = Warning
 		g := GateOf(name, f.Gate)
 		p.Subject = "the key is not switched, since the gate is " + g.Text
-		if len(f.Gate.Obstacles) == 0 {
-			return p.say("nothing was changed; the active key stays in use", "restore the ledger from a backup, then check: keepkey ledger verify --name "+name,
-				"if it is lost for good, begin a new one: keepkey ledger restart --name "+name)
+		if f.Gate.Shut == plan.LedgerDamaged {
+			return p.say("nothing was changed; the active key stays in use", g.Do...)
 		}
 		p.Safe = "nothing was changed; the active key stays in use"
 		p.Do = g.Do
@@ -335,7 +336,9 @@ func waiting(p *Problem, name string, f plan.Finding) bool {
 			p.Do = append(p.Do, "to switch all the same, add --accept-breakage")
 			return true
 		}
-		p.Do = append(p.Do, "to have it happen by itself when the gate opens, add --when-open")
+		if f.Gate.Shut == "" {
+			p.Do = append(p.Do, "to have it happen by itself when the gate opens, add --when-open")
+		}
 	default:
 		p.Severity = Warning
 		return false

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"keepkey/pinset"
 	"keepkey/plan"
 )
 
@@ -39,6 +40,18 @@ func refused(p *Problem, name string, f plan.Finding) bool {
 	case plan.NewestVersion:
 		p.Subject = fmt.Sprintf("version %d is the newest pin set of channel %s, so its clients carry it; only older ones can be retired", f.Version, f.Channel)
 		return p.say(unchanged)
+	case plan.NewestOut:
+		p.Subject = fmt.Sprintf("version %d is the newest pin set of channel %s that is out (version %d is not), so its clients carry it", f.Version, f.Channel, f.Versions[0])
+		return p.say(unchanged, fmt.Sprintf("once version %d is out: keepkey channel confirm --name %s --channel %s --version %d", f.Versions[0], name, f.Channel, f.Versions[0]))
+	case plan.NotManual:
+		p.Subject = fmt.Sprintf("channel %s is not confirmed by a person: that is for channels with confirm: manual", f.Channel)
+		return p.say(unchanged, "have keepkey publish and confirm it: keepkey renew --name "+name)
+	case plan.NoSuchPlace:
+		p.Subject = fmt.Sprintf("channel %s was never published to a place %q; it was to: %s", f.Channel, f.Target, placesText(f.Places))
+		return p.say(unchanged)
+	case plan.PlaceInUse:
+		p.Subject = fmt.Sprintf("the configuration still has channel %s published to %s", f.Channel, names(f.Places))
+		return p.say(unchanged, "take the hook out of the configuration first")
 	case plan.LedgerWhole:
 		p.Subject = "the ledger is whole, and says more than a new one could"
 		return p.say(unchanged)
@@ -50,6 +63,18 @@ func refused(p *Problem, name string, f plan.Finding) bool {
 		return p.say(unchanged)
 	}
 	return false
+}
+
+// placesText lists places with their IDs.
+func placesText(places []pinset.Place) string {
+	if len(places) == 0 {
+		return "none"
+	}
+	var all []string
+	for _, p := range places {
+		all = append(all, fmt.Sprintf("%s (%s)", p.ID, p.Name))
+	}
+	return strings.Join(all, ", ")
 }
 
 // running words what happened to a run.

@@ -102,13 +102,16 @@ func Of(in plan.Input, p plan.Plan) Lineage {
 		g := GateOf(in.Goal.Name, plan.Gate(in, backups[0].Pin))
 		l.Gate = &g
 	}
-	lifetimes := in.Goal.Lifetimes()
+	clients := in.Goal.Clients()
 	for _, pub := range in.Ledger.Published() { // the newest of each channel comes last
-		ch := Channel{Version: pub.Version, Intended: pub.Intended, Confirmed: pub.Confirmed, Enforced: l.Channels[pub.Channel].Enforced}
+		ch := l.Channels[pub.Channel]
 		if ch.Enforced == nil {
 			ch.Enforced = []int{}
 		}
-		if pub.Enforced(lifetimes[pub.Channel], in.Now) {
+		if !pub.Found {
+			ch.Version, ch.Intended, ch.Confirmed = pub.Version, pub.Intended, pub.Confirmed
+		}
+		if pub.Enforced(clients[pub.Channel], in.Now) {
 			ch.Enforced = append(ch.Enforced, pub.Version)
 		}
 		l.Channels[pub.Channel] = ch
@@ -158,12 +161,37 @@ type Pins struct {
 	Domains []string `json:"domains"`
 	Version int      `json:"version"` // of the pin set
 	Keys    []Key    `json:"keys"`
+
+	channels int
+	nobody   bool
+}
+
+// Hint tells people who are about to put these pins somewhere that keepkey has to know of
+// it. It is empty where the configuration says who pins.
+func (p Pins) Hint() []string {
+	if p.channels > 0 || p.nobody {
+		return nil
+	}
+	return []string{
+		"",
+		"keepkey does not know of clients that pin these keys, so it will never switch keys by itself or with",
+		"`keepkey rotate`. Before you put pins into an app or anywhere else, name that as a channel of",
+		p.Name + " in the configuration, so that no rollover locks its clients out:",
+		"",
+		"    channels:",
+		"      - {name: app, lifetime: forever, confirm: manual}",
+		"",
+		"If nobody pins, say so: channels: []",
+	}
 }
 
 // PinsOf returns the keys whose pins clients should accept, or with all every key that
 // there ever was.
 func PinsOf(in plan.Input, all bool) Pins {
-	p := Pins{Name: in.Goal.Name, Domains: in.Goal.Domains, Version: in.State.WantedPinSet(in.Ledger).Version, Keys: keysOf(in.State)}
+	p := Pins{
+		Name: in.Goal.Name, Domains: in.Goal.Domains, Version: plan.Wanted(in).Version, Keys: keysOf(in.State),
+		channels: len(in.Goal.Channels), nobody: in.Goal.NobodyPins,
+	}
 	if !all {
 		p.Keys = slices.DeleteFunc(p.Keys, func(k Key) bool { return !k.Accept })
 	}
@@ -214,21 +242,4 @@ func ActionOf(a plan.Action) Action {
 		out.PinSet = &set
 	}
 	return out
-}
-
-// Gate is the gate's answer for a key.
-type Gate struct {
-	Open      bool       `json:"open"`
-	OpensAt   time.Time  `json:"opens_at,omitzero"` // by itself; zero when a person is needed
-	Obstacles []Obstacle `json:"obstacles,omitempty"`
-	Text      string     `json:"text"`
-	Do        []string   `json:"do,omitempty"` // commands that a person can run
-}
-
-// Obstacle is a pin set that lacks the key and may still be enforced.
-type Obstacle struct {
-	Channel string    `json:"channel"`
-	Version int       `json:"version"`
-	Until   time.Time `json:"until,omitzero"` // zero: see Retire
-	Retire  bool      `json:"retire,omitempty"`
 }

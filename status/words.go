@@ -5,7 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"keepkey/pinset"
 	"keepkey/plan"
 )
 
@@ -89,6 +88,8 @@ func reason(a plan.Action) string {
 		return fmt.Sprintf("the channel has version %d of the pin set", w.Have)
 	case plan.WhyHookAdded:
 		return "a publish hook was added"
+	case plan.WhyOtherConfirmation:
+		return "what makes it count as out was changed in the configuration"
 	case plan.WhyUnfinished:
 		return fmt.Sprintf("publishing version %d has not succeeded yet", w.Have)
 	case plan.WhyNotReadBack:
@@ -147,54 +148,6 @@ func reason(a plan.Action) string {
 		return why
 	}
 	return string(w.Code)
-}
-
-// GateOf puts the gate's verdict into words, with what a person has to run where only
-// a person can open it.
-func GateOf(name string, v pinset.Verdict) Gate {
-	g := Gate{Open: v.Open, OpensAt: v.OpensAt, Text: gateText(v)}
-	for _, o := range v.Obstacles {
-		g.Obstacles = append(g.Obstacles, Obstacle{Channel: o.Channel, Version: o.Version, Until: o.Until, Retire: o.Retire})
-		switch {
-		case o.Retire:
-			g.Do = append(g.Do, fmt.Sprintf("once no supported client carries it: keepkey channel retire --name %s --channel %s --version %d", name, o.Channel, o.Version))
-		case o.Until.IsZero():
-			g.Do = append(g.Do, fmt.Sprintf("once a newer one is out, if a person confirms that on this channel: keepkey channel confirm --name %s --channel %s", name, o.Channel))
-		}
-	}
-	return g
-}
-
-// gateText names the time at which the gate opens once.
-func gateText(v pinset.Verdict) string {
-	switch {
-	case v.Open:
-		return "open"
-	case len(v.Obstacles) == 0:
-		return "closed, since the ledger is not whole"
-	case !v.OpensAt.IsZero():
-		return fmt.Sprintf("closed until %s: %s", Time(v.OpensAt), obstacles(v))
-	}
-	return "closed: " + obstacles(v)
-}
-
-func obstacles(v pinset.Verdict) string {
-	var why []string
-	for _, o := range v.Obstacles {
-		s := fmt.Sprintf("version %d on channel %s lacks the key's pin", o.Version, o.Channel)
-		switch {
-		case o.Retire:
-			s += " and is enforced until a person retires it"
-		case o.Until.IsZero():
-			s += " and is enforced until a newer one is confirmed"
-		case !o.Until.Add(1).Equal(v.OpensAt):
-			s += " and may be enforced until " + Time(o.Until)
-		default:
-			s += " and may be enforced until then"
-		}
-		why = append(why, s)
-	}
-	return strings.Join(why, "; ")
 }
 
 // RolloverText says how far a rollover is.
