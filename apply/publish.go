@@ -26,7 +26,8 @@ func (l *lineage) publish(ctx context.Context, a plan.Action) error {
 		return err
 	}
 	began := plan.Result{Began: true}
-	if !a.Intended || l.state.Channels[a.Channel].Document == "" {
+	// A crash can leave an intent whose document is not in the state: no hook ran then.
+	if pub := l.state.Channels[a.Channel]; !a.Intended || pub.Version != a.PinSet.Version || pub.Document == "" {
 		if began.Document, began.ContentType, err = l.document(ch, a); err != nil {
 			return err
 		}

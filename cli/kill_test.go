@@ -26,6 +26,7 @@ type host struct {
 	dir    string
 	ca     *acmetest.Server
 	domain string // of its certificate, where that is needed to tell hosts apart
+	saved  string // a copy of dir, once it was copied
 }
 
 func newHost(t *testing.T, certificates string) *host {

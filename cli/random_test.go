@@ -40,7 +40,6 @@ func TestAnySequenceKeepsThePromise(t *testing.T) {
 	steps := make(map[string]int)
 	rapid.Check(t, func(rt *rapid.T) {
 		h := first.copy()
-		defer os.RemoveAll(h.dir)
 		h.ca.Misbehave(up)
 		w := &watcher{t: rt, h: h, at: "the beginning", lifetime: map[string]time.Duration{"app": 30 * 24 * time.Hour, "web": 2 * 24 * time.Hour}}
 		r := &randomLife{h: h, w: w, steps: steps, clockOfCA: &now, up: up, down: func(next http.Handler) http.Handler { return down(up(next)) }}

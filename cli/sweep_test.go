@@ -159,7 +159,6 @@ func (s sweep) run(t *testing.T, domain string, k, hosts int) {
 func (s sweep) count(h *host) []string {
 	h.t.Helper()
 	c := h.copy()
-	defer os.RemoveAll(c.dir)
 	var points []string
 	var mu sync.Mutex
 	status := c.do(s.step, func(p fault.Point, effect func() error) error {
@@ -217,7 +216,6 @@ const closing = "clean up challenge"
 func (s sweep) try(t *testing.T, h *host, d disturbance, point string) {
 	t.Helper()
 	c := h.copy()
-	defer os.RemoveAll(c.dir)
 	w := &watcher{t: t, h: c, at: fmt.Sprintf("%s %s at %d (%s)", s.args, d.how, d.n, point)}
 	w.look(invariant.Run{}, 0)
 	c.ca.Requests()
@@ -388,17 +386,20 @@ func fastDir(t testing.TB) string {
 	return dir
 }
 
-// copy is the host as it is now, in another directory.
+// copy is the host as it was when it was first copied. It is in the same directory,
+// since the ledger knows the places that pin sets went to, so there is one at a time.
 func (h *host) copy() *host {
 	h.t.Helper()
+	if h.saved == "" {
+		h.saved = fastDir(h.t) + "/saved"
+		if err := copyTree(h.saved, h.dir); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.RemoveAll(h.dir), copyTree(h.dir, h.saved)); err != nil {
+		h.t.Fatal(err)
+	}
 	c := *h
-	c.dir = fastDir(h.t)
-	if err := os.Remove(c.dir); err != nil {
-		h.t.Fatal(err)
-	}
-	if err := copyTree(c.dir, h.dir); err != nil {
-		h.t.Fatal(err)
-	}
 	return &c
 }
 

@@ -21,6 +21,7 @@ const twoCertificates = `certificates:
     channels: [{name: app, format: json, lifetime: 30d, publish: [{file: pins.json}]}]
   - name: a-certificate-with-quite-a-long-name-that-takes-most-of-a-line
     domains: [www.example.com]
+    channels: []
     deploy: [{command: [test, -f, server]}]
 `
 

@@ -41,10 +41,10 @@ func Said(in Input, a Action) (done bool, err error) {
 		return false, refuse(in.Goal.Name, Finding{Code: NothingPublished, Channel: a.Channel})
 	case found == nil:
 		return false, refuse(in.Goal.Name, Finding{Code: NoSuchVersion, Channel: a.Channel, Version: a.Version, Versions: versions})
-	case a.Kind == Confirm && !found.Confirmed.IsZero(), a.Kind == Retire && found.Retired:
-		return true, nil
 	case a.Kind == Confirm && !(configured && ch.Manual):
 		return false, refuse(in.Goal.Name, Finding{Code: NotManual, Channel: a.Channel, Version: a.Version})
+	case a.Kind == Confirm && !found.Confirmed.IsZero(), a.Kind == Retire && found.Retired:
+		return true, nil
 	case a.Kind == Retire && configured && a.Version == newest.Version:
 		return false, refuse(in.Goal.Name, Finding{Code: NewestVersion, Channel: a.Channel, Version: a.Version})
 	case a.Kind == Retire && configured && a.Version == out:
