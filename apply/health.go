@@ -81,7 +81,7 @@ func (l *lineage) caKnown(now time.Time) plan.CA {
 	c := l.ca(l.cert.ACME)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.health.of(l.cert.Domains, l.options.began, now)
+	return c.health.of(l.cert.Domains, l.began, now)
 }
 
 // heard notes what the CA made of an action, for all lineages that use it. That it asks

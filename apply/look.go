@@ -73,9 +73,17 @@ func (l *lineage) lookAround(ctx context.Context) (err error) {
 	if l.disk.Keys, err = l.store.Keys.List(); err != nil {
 		return err
 	}
-	if len(l.disk.Keys) == 0 && l.disk.Live == 0 {
-		l.disk.Elsewhere = l.elsewhere(ctx)
+	if l.disk.Versions, err = l.store.Live.Versions(); err != nil {
+		return err
 	}
+	if len(l.disk.Keys)+len(l.disk.Versions) > 0 || l.disk.Live != 0 || l.options.NewLineage {
+		return nil
+	}
+	signs, names, err := l.related()
+	if err != nil {
+		return err
+	}
+	l.disk.Elsewhere, l.disk.Related = append(signs, l.elsewhere(ctx)...), names
 	return nil
 }
 

@@ -31,6 +31,9 @@ type Runner struct {
 	UserAgent string        // of this version of keepkey; states are signed with it, too
 	DNS       dns.Providers // for DNS-01 challenges
 	Hostname  string        // of this host, for people
+	// Configured are the names of all certificates in the configuration: other lineages
+	// are left over. With nil that is not known, and none is.
+	Configured []string
 	// RequestTimeout bounds one request to a CA; 0 for package acme's own bound.
 	RequestTimeout time.Duration
 	// CheckTime is how long a server may take to serve what was deployed; 0 for
@@ -47,6 +50,9 @@ type Runner struct {
 	solvers map[string]*acme.Solver // by what they need
 
 	accounts sync.Mutex // held while an account's key is looked for or made
+
+	reading sync.Mutex // held while all lineages are read; guards the next
+	found   *relatives
 }
 
 // Options are what a person may ask for beyond what the plan says.
@@ -84,6 +90,7 @@ type run struct {
 	options Options
 	checks  checks
 	tried   map[string]bool
+	began   time.Time
 	log     *slog.Logger
 }
 
@@ -94,11 +101,12 @@ type checks struct {
 }
 
 func (r *Runner) newRun(cert config.Certificate, o Options) *run {
-	if o.began.IsZero() {
-		o.began = r.Now()
+	began := o.began
+	if began.IsZero() {
+		began = r.Now()
 	}
 	return &run{
-		Runner: r, cert: cert, goal: Goal(cert), options: o,
+		Runner: r, cert: cert, goal: Goal(cert), options: o, began: began,
 		checks: checks{keys: make(map[pinset.Pin]error)}, tried: make(map[string]bool),
 		log: r.Log.With("certificate", cert.Name),
 	}

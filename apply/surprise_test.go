@@ -40,7 +40,7 @@ func TestNothingButARolloverSwitchesKeys(t *testing.T) {
 			change: func(_ *world, c *config.Certificate) { c.KeyType = pinset.EC384 },
 			note:   "is of type ec256, and the configuration asks for another", renewed: true,
 		},
-		{name: "another name", change: func(_ *world, c *config.Certificate) { c.Domains = append(c.Domains, "new.example.com") }, renewed: true},
+		{name: "another name", change: func(_ *world, c *config.Certificate) { c.Domains = append(c.Domains, c.Name+".new.example.com") }, renewed: true},
 		{name: "one name less", change: func(_ *world, c *config.Certificate) { c.Domains = c.Domains[:1] }, renewed: true},
 		{name: "another CA", change: func(_ *world, c *config.Certificate) {
 			elsewhere := other.cert("other", "other.example.com")
@@ -94,7 +94,7 @@ func TestNothingButARolloverSwitchesKeys(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			w := w.in(t)
 			cert := w.pinned(strings.ToLower(strings.ReplaceAll(tt.name, " ", "-")))
-			cert.Domains = append(cert.Domains, "second.example.com")
+			cert.Domains = append(cert.Domains, cert.Name+".second.example.com")
 			cert.Backups = 2
 			old := w.mustRenew(cert, apply.Options{})
 			before := w.found(cert)

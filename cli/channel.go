@@ -50,7 +50,7 @@ func sayCommand(g *globals, name, usage string, say ofVersion, sayPlace ofPlace)
 			if s.name == "" || channel == "" || (version == 0) == (place == "") {
 				return usagef("%s needs %s", name, needs)
 			}
-			cfg, certs, err := g.selected(&s)
+			cfg, cert, err := g.onRecord(&s)
 			if err != nil {
 				return err
 			}
@@ -63,14 +63,14 @@ func sayCommand(g *globals, name, usage string, say ofVersion, sayPlace ofPlace)
 			what := fmt.Sprintf("version %d of the pin set", version)
 			if place != "" {
 				what = "the place " + place
-				err = sayPlace(runner, c.Context, certs[0], channel, place)
+				err = sayPlace(runner, c.Context, cert, channel, place)
 			} else {
-				err = say(runner, c.Context, certs[0], channel, int(version))
+				err = say(runner, c.Context, cert, channel, int(version))
 			}
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(g.env.Stdout, "%s: on record: %s %s on channel %s\n", certs[0].Name, name, what, channel)
+			_, err = fmt.Fprintf(g.env.Stdout, "%s: on record: %s %s on channel %s\n", cert.Name, name, what, channel)
 			return err
 		},
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"keepkey/config"
+	"keepkey/keystore"
 )
 
 const defaultConfig = "/etc/keepkey/config.yaml"
@@ -144,7 +145,7 @@ func (s *selection) choose(cfg *config.Config) ([]config.Certificate, error) {
 	if s.name != "" {
 		names = []string{s.name.String()}
 	}
-	if len(names)+len(domains) == 0 {
+	if s.all() {
 		return cfg.Certificates, nil
 	}
 	matched := make(map[string]bool)
@@ -175,6 +176,11 @@ func (s *selection) choose(cfg *config.Config) ([]config.Certificate, error) {
 	return chosen, nil
 }
 
+// all reports whether nothing was selected, which means all certificates.
+func (s *selection) all() bool {
+	return len(s.names.Value())+len(s.domains.Value()) == 0 && s.name == ""
+}
+
 // one insists on a single name.
 func (s *selection) one(command string) error {
 	if s.name == "" {
@@ -191,6 +197,28 @@ func (g *globals) selected(s *selection) (*config.Config, []config.Certificate, 
 	}
 	certs, err := s.choose(cfg)
 	return cfg, certs, err
+}
+
+// onRecord returns the certificate that is named. One that is not configured has nothing
+// but its name, if its lineage is in the state directory.
+func (g *globals) onRecord(s *selection) (*config.Config, config.Certificate, error) {
+	cfg, err := g.load()
+	if err != nil {
+		return nil, config.Certificate{}, err
+	}
+	certs, err := s.choose(cfg)
+	if err == nil {
+		return cfg, certs[0], nil
+	}
+	store, openErr := keystore.Open(cfg.State)
+	if openErr != nil {
+		return nil, config.Certificate{}, openErr
+	}
+	names, openErr := store.Names()
+	if openErr != nil || !slices.Contains(names, s.name.String()) {
+		return nil, config.Certificate{}, errors.Join(err, openErr)
+	}
+	return cfg, config.Certificate{Name: s.name.String()}, nil
 }
 
 func known(cfg *config.Config) string {

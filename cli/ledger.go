@@ -40,7 +40,7 @@ func restartCommand(g *globals) *cli.Command {
 			if err != nil {
 				return err
 			}
-			return g.work(c.Context, cfg, certs, apply.Options{}, func(r *apply.Runner) error {
+			return g.work(c.Context, cfg, certs, apply.Options{}, false, func(r *apply.Runner) error {
 				return r.RestartLedger(c.Context, certs[0])
 			})
 		},

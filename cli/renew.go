@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,12 +56,12 @@ func runRenew(ctx context.Context, g *globals, o *renewOptions) error {
 	if err != nil {
 		return err
 	}
-	return g.work(ctx, cfg, certs, o.Options, func(*apply.Runner) error { return nil })
+	return g.work(ctx, cfg, certs, o.Options, o.all(), func(*apply.Runner) error { return nil })
 }
 
 // work does what is due for certificates, after something else that needs the lock
-// too.
-func (g *globals) work(ctx context.Context, cfg *config.Config, certs []config.Certificate, o apply.Options, first func(*apply.Runner) error) error {
+// too. With all it also tells of lineages that are not configured.
+func (g *globals) work(ctx context.Context, cfg *config.Config, certs []config.Certificate, o apply.Options, all bool, first func(*apply.Runner) error) error {
 	p := newProgress(g.env, len(certs))
 	runner, err := g.locked(cfg, p)
 	if err != nil {
@@ -74,7 +75,26 @@ func (g *globals) work(ctx context.Context, cfg *config.Config, certs []config.C
 	w := &watcher{progress: p, certs: certs, outcomes: make([]*status.Outcome, len(certs)), quiet: g.env.Width == 0, one: len(certs) == 1}
 	runner.All(ctx, certs, o, concurrent, w)
 	p.finish()
+	if all {
+		if err := w.leftOver(ctx, runner); err != nil {
+			return err
+		}
+	}
 	return g.report(w, runner)
+}
+
+// leftOver tells of lineages that the configuration does not name.
+func (w *watcher) leftOver(ctx context.Context, runner *apply.Runner) error {
+	left, err := runner.LeftOver(ctx)
+	if err != nil {
+		return err
+	}
+	for _, l := range left {
+		o := status.OutcomeOf(l.Input.Goal.Name, nil, []plan.Finding{l.Problem}, nil, l.Input.State, nil)
+		w.certs, w.outcomes, w.failed = append(slices.Clip(w.certs), config.Certificate{Name: o.Name}), append(w.outcomes, &o), true
+	}
+	w.one = w.one && len(left) == 0
+	return nil
 }
 
 // watcher keeps what is worth telling of a run over many certificates.
@@ -236,6 +256,15 @@ func (g *globals) locked(cfg *config.Config, p *progress) (*apply.Runner, error)
 	}
 	return &apply.Runner{
 		Store: store, Now: g.env.Now, Log: log, UserAgent: "keepkey/" + version(), DNS: g.env.DNS, Hostname: hostname,
-		RequestTimeout: g.env.RequestTimeout,
+		RequestTimeout: g.env.RequestTimeout, Configured: namesOf(cfg),
 	}, nil
+}
+
+// namesOf returns the names of all certificates.
+func namesOf(cfg *config.Config) []string {
+	names := make([]string, 0, len(cfg.Certificates))
+	for _, cert := range cfg.Certificates {
+		names = append(names, cert.Name)
+	}
+	return names
 }

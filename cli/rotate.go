@@ -39,7 +39,7 @@ func rotateCommand(g *globals) *cli.Command {
 			if err != nil {
 				return err
 			}
-			return g.work(c.Context, cfg, certs, apply.Options{}, func(r *apply.Runner) error {
+			return g.work(c.Context, cfg, certs, apply.Options{}, false, func(r *apply.Runner) error {
 				return r.Rotate(c.Context, certs[0], o)
 			})
 		},

@@ -37,6 +37,15 @@ func runStatus(ctx context.Context, g *globals, s *selection, asJSON bool) error
 	for _, cert := range certs {
 		all = append(all, statusOf(ctx, runner, cert))
 	}
+	if s.all() {
+		left, err := runner.LeftOver(ctx)
+		if err != nil {
+			return err
+		}
+		for _, l := range left {
+			all = append(all, status.LeftOver(l.Input, l.Problem))
+		}
+	}
 	problems := func(l status.Lineage) int { return len(l.Problems) }
 	if g.env.Width > 0 && !asJSON && len(all) > 1 {
 		printOverview(g.env, all)

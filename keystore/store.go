@@ -22,6 +22,7 @@
 //	<state>/lineages/<name>/keys/<spki sha256, hex>.pem
 //	<state>/lineages/<name>/certs/<n>/{cert,chain,fullchain,privkey,combined}.pem
 //	<state>/lineages/<name>/live -> certs/<n>
+//	<state>/dropped/<name>.<time>/        a lineage that a person dropped, with all its keys
 //
 // All changes go through package durable. What a process that died left unfinished has a
 // temporary name and is never read; see [Store.Tidy]. Nothing is written that could not
@@ -38,6 +39,7 @@ import (
 	"strconv"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"keepkey/internal/durable"
 )
@@ -211,6 +213,25 @@ func (s *Store) Names() ([]string, error) {
 		}
 	}
 	return names, nil
+}
+
+// Drop takes a lineage out of the store. Its files are kept, with all keys, and where is
+// returned: a mistake can be mended by moving them back.
+func (s *Store) Drop(name string, at time.Time) (kept string, err error) {
+	if !validName(name) {
+		return "", fmt.Errorf("there is no lineage %.200q", name)
+	}
+	if _, err := os.Lstat(s.lineageDir(name)); errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("there is no lineage %s in %s", name, s.dir)
+	}
+	if err := s.ensureDir(s.dir+"/dropped", private); err != nil {
+		return "", err
+	}
+	kept = s.dir + "/dropped/" + name + "." + at.UTC().Format("20060102T150405Z")
+	if err := s.wrote(durable.Move(s.lineageDir(name), kept)); err != nil {
+		return "", fmt.Errorf("dropping %s: %w", name, err)
+	}
+	return kept, nil
 }
 
 // Lineage is one named certificate with all that is kept for it. Methods that write

@@ -13,7 +13,8 @@ type Code string
 // What can be wrong.
 const (
 	StateMissing       Code = "state-missing"       // keys or certificates are there, and no state
-	KeysElsewhere      Code = "keys-elsewhere"      // clients may know other keys: Signs
+	KeysElsewhere      Code = "keys-elsewhere"      // clients may know other keys: Signs; Lineages: whose they may be
+	LineageLeft        Code = "lineage-left"        // the configuration does not name it
 	StateOutdated      Code = "state-outdated"      // from an old backup: Signs
 	LiveForeign        Code = "live-foreign"        // live/ is not what keepkey made: Err
 	KeyMissing         Code = "key-missing"         // the active key is unusable: Pin, Err
@@ -62,6 +63,9 @@ const (
 	LedgerWhole      Code = "ledger-whole"      //
 	NoSuchHost       Code = "no-such-host"      // Target: its ID; Hosts: those there are
 	ThisHost         Code = "this-host"         // Target: its ID
+	// Why a lineage is not dropped.
+	LineageConfigured Code = "lineage-configured"
+	PinSetsEnforced   Code = "pin-sets-enforced" // Gate
 )
 
 // What is only worth knowing.
@@ -93,6 +97,7 @@ type Finding struct {
 	Versions    []int
 	Places      []pinset.Place
 	Signs       []string
+	Lineages    []string
 	Err         error
 	Reason      string
 	Failure     *Failure

@@ -72,6 +72,8 @@ type Disk struct {
 	// Elsewhere lists signs that clients know other keys for this lineage
 	// already. Looked for only while there is no state.
 	Elsewhere []string
+	// Related are the lineages whose keys these may be.
+	Related []string
 }
 
 // Plan is what to do, in order, and what a person should know.
@@ -297,10 +299,10 @@ func (p *planner) refuse() (blocked bool) {
 	}
 	if in.State.IsZero() {
 		switch {
-		case len(in.Disk.Keys) > 0 || in.Disk.Live != 0 || in.Disk.LedgerProblem != nil:
+		case len(in.Disk.Keys)+len(in.Disk.Versions) > 0 || in.Disk.Live != 0 || in.Disk.LedgerProblem != nil:
 			return p.block(Finding{Code: StateMissing})
 		case len(in.Disk.Elsewhere) > 0 && !in.NewLineage:
-			return p.block(Finding{Code: KeysElsewhere, Signs: in.Disk.Elsewhere})
+			return p.block(Finding{Code: KeysElsewhere, Signs: in.Disk.Elsewhere, Lineages: in.Disk.Related})
 		}
 		return false
 	}

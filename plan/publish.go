@@ -129,6 +129,12 @@ func Gate(in Input, key pinset.Pin) Verdict {
 	return Verdict{Verdict: in.Ledger.Gate(key, in.Goal.Clients(), in.Now), Channels: in.Goal.Channels}
 }
 
+// AnyEnforced returns the pin sets that clients may be enforcing now, as obstacles.
+func AnyEnforced(in Input) Verdict {
+	noKey := pinset.Pin{} // which is in none
+	return Verdict{Verdict: in.Ledger.Gate(noKey, in.Goal.Clients(), in.Now), Channels: in.Goal.Channels}
+}
+
 // ledgerProblems finds what keeps the ledger from being the whole truth.
 func ledgerProblems(in Input) []Finding {
 	if err := in.Disk.LedgerProblem; err != nil {

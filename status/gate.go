@@ -121,6 +121,19 @@ func obstacles(v plan.Verdict) string {
 	return strings.Join(why, "; ")
 }
 
+// enforced tells which pin sets may be enforced, and until when.
+func enforced(v plan.Verdict) string {
+	var all []string
+	for _, o := range v.Obstacles {
+		s := fmt.Sprintf("version %d on channel %s", o.Version, o.Channel)
+		if !o.Until.IsZero() {
+			s += " until " + Time(o.Until)
+		}
+		all = append(all, s)
+	}
+	return strings.Join(all, "; ")
+}
+
 // names lists places for people.
 func names(places []pinset.Place) string {
 	var all []string

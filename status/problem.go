@@ -94,7 +94,15 @@ func lostState(p *Problem, name string, f plan.Finding) bool {
 		return p.say("no new lineage is begun over them; "+servedOn, "restore state.json from a backup")
 	case plan.KeysElsewhere:
 		p.Subject = "this looks like a first run, but clients may know other keys already: " + strings.Join(f.Signs, "; ")
-		return p.say("nothing was made or published", "if those keys need not go on working, start afresh: keepkey renew --name "+name+" --new-lineage")
+		var do []string
+		for _, other := range f.Lineages {
+			do = append(do, fmt.Sprintf("to go on with the keys of %s, give this certificate that name in the configuration: name: %s", other, other))
+		}
+		return p.say("nothing was made or published", append(do, "if those keys need not go on working, start afresh: keepkey renew --name "+name+" --new-lineage")...)
+	case plan.LineageLeft:
+		p.Subject = "its keys are in the state directory, and the configuration does not name it: nothing renews its certificate"
+		return p.say("nothing is lost", "if clients still use it, put it back into the configuration, with name: "+name,
+			"if nobody needs it any more: keepkey lineage drop --name "+name)
 	case plan.StateOutdated:
 		p.Subject = "the state directory is from an old backup: " + strings.Join(f.Signs, "; ")
 		return p.say("nothing is changed; the key that is served now may be one that clients do not accept", "restore the newest backup of the state directory")

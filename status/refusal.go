@@ -55,6 +55,12 @@ func refused(p *Problem, name string, f plan.Finding) bool {
 	case plan.LedgerWhole:
 		p.Subject = "the ledger is whole, and says more than a new one could"
 		return p.say(unchanged)
+	case plan.LineageConfigured:
+		p.Subject = "the configuration names this certificate"
+		return p.say(unchanged, "take it out of the configuration first")
+	case plan.PinSetsEnforced:
+		p.Subject = "clients may still be enforcing pin sets of this lineage: " + enforced(f.Gate)
+		return p.say(unchanged, GateOf(name, f.Gate).Do...)
 	case plan.NoSuchHost:
 		p.Subject = fmt.Sprintf("no host %q is on record; these are: %s", f.Target, strings.Join(f.Hosts, ", "))
 		return p.say(unchanged, "see the hosts: keepkey status --json --name "+name)

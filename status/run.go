@@ -40,6 +40,8 @@ func OutcomeOf(name string, done []plan.Action, problems, notes []plan.Finding, 
 		blocked = blocked || f.Blocks
 	}
 	switch failed := len(problems) > 0; {
+	case failed && problems[0].Code == plan.LineageLeft:
+		o.What = "not configured"
 	case did[plan.SwitchKey]:
 		o.What = "switched keys"
 	case did[plan.Obtain] && c != nil && c.Version > 1:

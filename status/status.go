@@ -122,6 +122,13 @@ func Of(in plan.Input, p plan.Plan) Lineage {
 	return l
 }
 
+// LeftOver returns what is known of a lineage that the configuration does not name.
+func LeftOver(in plan.Input, problem plan.Finding) Lineage {
+	l := Of(in, plan.Plan{Problems: []plan.Finding{problem}})
+	l.Gate = nil // what the configuration would say of channels is not known
+	return l
+}
+
 func (l *Lineage) setCertificate(in plan.Input) {
 	c := in.State.Certificate
 	if c == nil {

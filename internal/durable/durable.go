@@ -233,6 +233,21 @@ func Link(path, name string) error {
 	return SyncDir(filepath.Dir(name))
 }
 
+// Move gives a file or directory another name, in another directory of the same file
+// system. It never replaces a file or a directory that is not empty.
+//
+//	renameat(from, to) fsync(the new parent) fsync(the old parent)
+func Move(from, to string) error {
+	if _, err := os.Lstat(to); err == nil {
+		return &fs.PathError{Op: "move", Path: to, Err: fs.ErrExist}
+	}
+	if err := rename(from, to); err != nil {
+		return err
+	}
+	// The new name first: a power cut may leave both, and must not leave none.
+	return errors.Join(SyncDir(filepath.Dir(to)), SyncDir(filepath.Dir(from)))
+}
+
 // RemoveDir removes a directory and its content. Readers find all of it or nothing: it
 // loses its name first.
 //

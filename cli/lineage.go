@@ -1,0 +1,43 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+)
+
+func lineageCommand(g *globals) *cli.Command {
+	var s selection
+	return &cli.Command{
+		Name:  "lineage",
+		Usage: "manage lineages that the configuration does not name any more",
+		Subcommands: []*cli.Command{{
+			Name:  "drop",
+			Usage: "take a lineage out of the state directory, once no client may be enforcing its pins",
+			Description: "Its files are moved to the directory dropped in the state directory, with all its\n" +
+				"keys. A server that reads its live directory does not find it any more.",
+			Flags: []cli.Flag{s.oneNameFlag()},
+			Action: func(c *cli.Context) error {
+				if s.name == "" {
+					return usagef("drop needs --name")
+				}
+				cfg, cert, err := g.onRecord(&s)
+				if err != nil {
+					return err
+				}
+				runner, err := g.locked(cfg, newProgress(g.env, 0))
+				if err != nil {
+					return err
+				}
+				defer runner.Store.Close()
+				defer runner.Close()
+				kept, err := runner.Drop(c.Context, cert.Name)
+				if err != nil {
+					return err
+				}
+				_, err = fmt.Fprintf(g.env.Stdout, "%s: dropped; its files, with all its keys, are in %s\n", cert.Name, kept)
+				return err
+			},
+		}},
+	}
+}
