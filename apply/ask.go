@@ -25,6 +25,9 @@ type RotateOptions struct {
 // is a [*plan.Refusal]; with the code [plan.GateClosed] when the gate is closed and
 // nobody wants to wait.
 func (r *Runner) Rotate(ctx context.Context, cert config.Certificate, o RotateOptions) error {
+	if err := r.lookFirst(ctx, cert); err != nil {
+		return err
+	}
 	if o.AcceptBreakage {
 		if err := r.ensureSuccessor(ctx, cert); err != nil {
 			return err
@@ -43,6 +46,18 @@ func (r *Runner) Rotate(ctx context.Context, cert config.Certificate, o RotateOp
 		}
 	}
 	return l.commit(ctx, a, plan.Result{})
+}
+
+// lookFirst looks at what is out there, so that the gate's answer counts it.
+func (r *Runner) lookFirst(ctx context.Context, cert config.Certificate) error {
+	l, err := r.newRun(cert, Options{}).look(ctx)
+	if err != nil || l.state.IsZero() {
+		return err // who asks is told
+	}
+	if stopped := l.lookAll(ctx); stopped != nil {
+		return &plan.Refusal{Lineage: cert.Name, Finding: *stopped}
+	}
+	return nil
 }
 
 // ensureSuccessor makes a key to take over when no backup key can: no client knows

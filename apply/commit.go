@@ -82,13 +82,14 @@ func (l *lineage) failed(a plan.Action, cause error) error {
 	}
 	var clock *plan.ClockError
 	var gate *plan.GateError
+	var out *lookError
 	switch {
 	case errors.As(cause, &clock):
 		f.Code = plan.ClockWrong
 	case errors.As(cause, &gate):
 		f.Code = plan.GateClosed
-	case a.Kind == plan.Check && !errors.As(cause, new(*otherKeyError)):
-		f.Code = plan.ServerUnreachable
+	case errors.As(cause, &out):
+		f.Code = out.code
 	case a.Kind != plan.Obtain && a.Kind != plan.SwitchKey:
 		// The action itself says what failed.
 	case f.RetryAfter > 0:

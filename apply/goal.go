@@ -19,8 +19,11 @@ func Goal(cert config.Certificate) plan.Goal {
 	for _, ch := range cert.Channels {
 		out := plan.Channel{
 			Name: ch.Name, Clients: pinset.Clients{Lifetime: ch.Lifetime, Cache: ch.Cache}, Manual: ch.Manual, ReadBack: ch.ReadBack != nil,
+			Readable: ch.ReadBack != nil,
 		}
 		for _, h := range ch.Publish {
+			_, file := h.(hooks.File)
+			out.Readable = out.Readable || (file && !ch.Manual)
 			out.Publish = append(out.Publish, pinset.Place{ID: h.ID(), Name: shortened(h.String())})
 		}
 		g.Channels = append(g.Channels, out)

@@ -94,8 +94,8 @@ func TestANewKindOfHookAndANewFormatTakeAFewLines(t *testing.T) {
 	hall.hangs = "sha256//" + base64.StdEncoding.EncodeToString(make([]byte, 32)) // somebody else's
 	r := w.runner()
 	r.LookTime = time.Nanosecond
-	rep := r.Renew(t.Context(), cert, apply.Options{})
-	if told := w.only(rep, plan.PublicationUnseen); !strings.Contains(told, "the bulletin board in the hall has 1 pins") {
+	told = strings.Join(problems(r.Renew(t.Context(), cert, apply.Options{})), "\n")
+	if !strings.Contains(told, "the bulletin board in the hall has 1 pins") || !strings.Contains(told, "keepkey did not publish") {
 		t.Errorf("problem %q, want what was found instead", told)
 	}
 	hall.hangs = gate.hangs

@@ -7,11 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"slices"
 	"strings"
 
-	"keepkey/hooks"
 	"keepkey/keystore"
 	"keepkey/pinset"
 	"keepkey/plan"
@@ -56,7 +53,6 @@ func (r *run) look(ctx context.Context) (*lineage, error) {
 	if l.state, err = plan.ParseState(r.cert.Name, l.records.State); err != nil {
 		return nil, fmt.Errorf("state.json is %w", err)
 	}
-	l.disk.Newer = l.newer(ctx)
 	l.checkKeys()
 	l.checkStored()
 	// Before that there is nothing to prune, not even after what a run may add.
@@ -65,6 +61,7 @@ func (r *run) look(ctx context.Context) (*lineage, error) {
 			return nil, err
 		}
 	}
+	l.glance(ctx)
 	return l, nil
 }
 
@@ -124,72 +121,18 @@ func (l *lineage) checkStored() {
 	}
 }
 
-// newer looks into the files that pin sets are published to for versions that the
-// ledger does not know: clients may be enforcing those. A file that is not keepkey's
-// document of this lineage is the publication's business.
-func (l *lineage) newer(ctx context.Context) []string {
-	if l.disk.LedgerProblem != nil {
-		return nil
-	}
-	var signs []string
-	newest := l.records.Ledger.Newest().Version // on any channel: one may have been given another name
-	for _, ch := range l.cert.Channels {
-		for _, h := range ch.Publish {
-			file, ok := h.(hooks.File)
-			if !ok {
-				continue
-			}
-			data, err := file.Read(ctx, hooks.Event{})
-			if err != nil {
-				continue
-			}
-			found, err := ch.Format.Decode(data)
-			if err == nil && found.Version > newest {
-				signs = append(signs, fmt.Sprintf("%s, to which channel %s publishes, holds version %d of the pin set, and the ledger knows of %d", file, ch.Name, found.Version, newest))
-			}
-		}
-	}
-	return signs
+// served is what a server presents.
+type served struct {
+	pin    pinset.Pin
+	serial string // hexadecimal
 }
 
-// elsewhere looks for signs that clients know keys of this name already, which
-// a first run must not overrule: a file that a channel publishes to, and a server
-// at an address to check.
-func (l *lineage) elsewhere(ctx context.Context) []string {
-	var signs []string
-	for _, ch := range l.cert.Channels {
-		for _, h := range ch.Publish {
-			file, ok := h.(hooks.File)
-			if !ok {
-				continue
-			}
-			if _, err := os.Lstat(file.Path); err == nil {
-				signs = append(signs, fmt.Sprintf("%s, to which channel %s publishes, is there already", file, ch.Name))
-			}
-		}
-	}
-	served := make([]string, len(l.cert.Check))
-	done := make(chan struct{})
-	for i, addr := range l.cert.Check {
-		go func() {
-			defer func() { done <- struct{}{} }()
-			if p, err := servedPin(ctx, addr, l.cert.Domains[0]); err == nil {
-				served[i] = fmt.Sprintf("%s serves a key with pin %s", addr, p)
-			}
-		}()
-	}
-	for range served {
-		<-done
-	}
-	return append(signs, slices.DeleteFunc(served, func(s string) bool { return s == "" })...)
-}
-
-// servedPin returns the pin of the key served at an address. The certificate is not
-// verified: it is the key that matters here.
-func servedPin(ctx context.Context, addr, domain string) (pinset.Pin, error) {
+// servedBy returns what an address serves. The certificate is not verified: it is the key
+// that matters here.
+func servedBy(ctx context.Context, addr, domain string) (served, error) {
 	name, _, err := net.SplitHostPort(addr)
 	if err != nil {
-		return pinset.Pin{}, err
+		return served{}, err
 	}
 	if net.ParseIP(name) != nil || name == "localhost" {
 		name = strings.TrimPrefix(domain, "*.")
@@ -199,12 +142,12 @@ func servedPin(ctx context.Context, addr, domain string) (pinset.Pin, error) {
 	d := tls.Dialer{Config: &tls.Config{ServerName: name, InsecureSkipVerify: true}}
 	conn, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {
-		return pinset.Pin{}, err
+		return served{}, err
 	}
 	defer conn.Close()
 	certs := conn.(*tls.Conn).ConnectionState().PeerCertificates
 	if len(certs) == 0 {
-		return pinset.Pin{}, errors.New("it presents no certificate")
+		return served{}, errors.New("it presents no certificate")
 	}
-	return pinset.OfCertificate(certs[0]), nil
+	return served{pinset.OfCertificate(certs[0]), fmt.Sprintf("%x", certs[0].SerialNumber)}, nil
 }

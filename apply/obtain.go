@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/rand"
@@ -85,7 +86,10 @@ func (l *lineage) obtainNow(ctx context.Context, a plan.Action) error {
 	}
 	if a.Kind == plan.SwitchKey {
 		// The last look before the key is switched: the clock may have been set back, or
-		// be wrong altogether.
+		// be wrong altogether, and what clients get may be something else by now.
+		if stopped := l.lookAll(ctx); stopped != nil {
+			return fmt.Errorf("the key is not switched: %w", cmp.Or(stopped.Err, context.Cause(ctx)))
+		}
 		skew, _ := client.Skew()
 		if err := plan.CheckSwitch(l.input(), target, skew); err != nil {
 			return err

@@ -171,8 +171,12 @@ func (l *lineage) step(ctx context.Context, a plan.Action, rep *Report) *plan.Fi
 		}
 		log.Log(ctx, level, "done", "reason", a.Why.Code)
 		rep.Done = append(rep.Done, a)
-		if a.AsksCA() {
-			l.tried[a.ID()] = true // once a run, whatever the CA makes of it
+		if a.AsksCA() || a.Kind == plan.Look {
+			l.tried[a.ID()] = true // once a run, whatever came of it
+		}
+		look := plan.Action{Kind: plan.Look, Channel: a.Channel}
+		if (a.Kind == plan.Publish || a.Kind == plan.ReadBack) && l.state.Failing(look) {
+			delete(l.tried, look.ID()) // what was wrong there may be settled now
 		}
 		if a.Kind == plan.Obtain || a.Kind == plan.SwitchKey {
 			l.options.Force = false // this is the certificate that was asked for
@@ -211,6 +215,8 @@ func (l *lineage) do(ctx context.Context, a plan.Action) error {
 		return l.deploy(ctx, a)
 	case plan.Check:
 		return l.check(ctx, a)
+	case plan.Look:
+		return l.lookOut(ctx, a)
 	case plan.AskWindow:
 		return l.askWindow(ctx, a)
 	case plan.Prune:

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"keepkey/hooks"
-	"keepkey/pinset"
 	"keepkey/plan"
 )
 
@@ -54,16 +53,17 @@ func (l *lineage) check(ctx context.Context, a plan.Action) error {
 	}
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	want := l.state.Certificate.Pin
 	var last error
 	for {
-		got, err := servedPin(limited, a.Target, l.cert.Domains[0])
-		if err == nil && got == want {
+		got, err := servedBy(limited, a.Target, l.cert.Domains[0])
+		m := plan.JudgeServed(l.input(), a.Target, got.pin, got.serial, err)
+		switch m.Code {
+		case "":
 			return l.commit(ctx, a, plan.Result{})
+		case plan.ServedKeyUnknown:
+			m.Code = plan.ServedKeyWrong // after a deployment that is all that it means
 		}
-		if err == nil {
-			err = &otherKeyError{got: got, want: want}
-		}
+		err = &lookError{m.Code, m.Text}
 		if last == nil || limited.Err() == nil {
 			last = err // and not that the time was over during the last look
 		}
@@ -73,11 +73,4 @@ func (l *lineage) check(ctx context.Context, a plan.Action) error {
 		case <-time.After(checkPause):
 		}
 	}
-}
-
-// otherKeyError says that a server was reached, and serves another key than it should.
-type otherKeyError struct{ got, want pinset.Pin }
-
-func (e *otherKeyError) Error() string {
-	return fmt.Sprintf("it serves a key with pin %s, and the active key has pin %s", e.got, e.want)
 }

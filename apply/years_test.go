@@ -288,7 +288,7 @@ func (y *years) run() {
 	y.t.Helper()
 	rep := y.process().Renew(y.t.Context(), y.cert, apply.Options{})
 	for _, p := range rep.Problems {
-		if p.Code != plan.PublicationFailing || !slices.ContainsFunc(y.outlets, func(o *outlet) bool { return o.failing && p.Channel == o.name }) {
+		if (p.Code != plan.PublicationFailing && p.Code != plan.PublicationGone) || !slices.ContainsFunc(y.outlets, func(o *outlet) bool { return o.failing && p.Channel == o.name }) {
 			y.t.Fatalf("%s: %s", y.now(), texts(y.cert.Name, []plan.Finding{p}))
 		}
 		y.failed++

@@ -39,6 +39,9 @@ func (f File) Run(_ context.Context, e Event) error {
 // Read returns what the file holds.
 func (f File) Read(_ context.Context, _ Event) ([]byte, error) {
 	data, err := readRegular(f.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nothing(f, err.Error(), "")
+	}
 	if err != nil {
 		return nil, unread(f, err.Error(), "")
 	}

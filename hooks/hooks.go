@@ -113,6 +113,9 @@ type Error struct {
 	What   string // what was tried, with the hook's or reader's String
 	Reason string // a clause about "it", the hook or reader
 	Output string // bounded; it may hold anything, so quote it before showing it
+	// Gone says that nothing is there to be read: a file that does not exist, an address
+	// that answers 404 or 410 (RFC 9110 sections 15.5.5 and 15.5.11).
+	Gone bool
 }
 
 func (e *Error) Error() string {
@@ -124,11 +127,18 @@ func (e *Error) Error() string {
 }
 
 // failed is the error of a hook.
-func failed(h Hook, reason, output string) error { return &Error{"hook " + h.String(), reason, output} }
+func failed(h Hook, reason, output string) error {
+	return &Error{What: "hook " + h.String(), Reason: reason, Output: output}
+}
 
 // unread is the error of a reader.
 func unread(r Reader, reason, output string) error {
-	return &Error{"reading " + r.String(), reason, output}
+	return &Error{What: "reading " + r.String(), Reason: reason, Output: output}
+}
+
+// nothing is the error of a reader that finds nothing.
+func nothing(r Reader, reason, output string) error {
+	return &Error{What: "reading " + r.String(), Reason: reason, Output: output, Gone: true}
 }
 
 // tail returns the end of s, at most n bytes.

@@ -29,6 +29,8 @@ func (u URL) Read(ctx context.Context, _ Event) ([]byte, error) {
 	switch {
 	case err != nil:
 		return nil, unread(u, failure(ctx, limited, limit, err), "")
+	case status == http.StatusNotFound, status == http.StatusGone:
+		return nil, nothing(u, fmt.Sprintf("it answered with status %d", status), tail(string(data), maxAnswer))
 	case status != http.StatusOK:
 		return nil, unread(u, fmt.Sprintf("it answered with status %d", status), tail(string(data), maxAnswer))
 	}

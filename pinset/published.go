@@ -56,11 +56,11 @@ func (l Ledger) Channel(name string) (Published, bool) {
 func (l Ledger) Newest() Set {
 	var newest Set
 	for _, p := range l.published {
-		switch {
-		case p.Found && p.Version >= newest.Version:
+		if p.Version > newest.Version {
 			newest = Set{Version: p.Version}
-		case p.Version > newest.Version:
-			newest = Set{Version: p.Version, Pins: p.Pins}
+		}
+		if p.Version == newest.Version && !p.Found {
+			newest.Pins = p.Pins
 		}
 	}
 	return newest

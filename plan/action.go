@@ -28,6 +28,7 @@ const (
 	Revoke        Kind = "revoke"
 	BeginRollover Kind = "begin-rollover"
 	Prune         Kind = "prune"
+	Look          Kind = "look"
 )
 
 // The actions that only a person asks for.
@@ -41,7 +42,7 @@ const (
 )
 
 // Upkeep reports whether actions of the kind are not worth telling anybody of.
-func (k Kind) Upkeep() bool { return k == AskWindow || k == Prune }
+func (k Kind) Upkeep() bool { return k == AskWindow || k == Prune || k == Look }
 
 // Action is one step: towards what the configuration asks for, or one that a
 // person asked for.
@@ -54,15 +55,15 @@ type Action struct {
 	KeyType pinset.KeyType // generate-key
 	// Pin is the key that takes over: begin-rollover, declare-compromise.
 	Pin     pinset.Pin
-	Channel string     // publish, read-back, abandon, confirm, retire
+	Channel string     // publish, read-back, look, abandon, confirm, retire
 	PinSet  pinset.Set // publish, read-back
 	// Version is the certificate's with install, deploy, check, revoke and prune, and
 	// the pin set's with abandon, confirm and retire.
 	Version int
 	// Target is the lineage's name with begin-lineage, a hook's ID with deploy, an
-	// address with check, a serial with revoke, a place's ID with close-place.
+	// address with check and look, a serial with revoke, a place's ID with close-place.
 	Target string
-	Host   string // install, deploy, check, prune, forget-host
+	Host   string // install, deploy, check, look (with Target), prune, forget-host
 
 	Early  bool // obtain: see [Certificate.Early]
 	Accept bool // declare-compromise: clients may be locked out
@@ -141,6 +142,7 @@ const (
 	WhyUndoPossible       WhyCode = "undo-possible" // until then
 	WhyBreakageAccepted   WhyCode = "breakage-accepted"
 	WhyOldCertificate     WhyCode = "old-certificate"
+	WhyOutThere           WhyCode = "out-there" // to see what clients get
 )
 
 // Why is a reason with what it is about.

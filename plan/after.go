@@ -28,6 +28,9 @@ type Result struct {
 	Certificate *Certificate
 	Hostname    string // install
 
+	// Sight is something that was found out there, in the course of a look.
+	Sight *Sight
+
 	// CA is the CA's time at At, where one told it.
 	CA     time.Time
 	Failed *Failed
@@ -81,9 +84,15 @@ func (s *State) after(a Action, r Result) (*pinset.Entry, error) {
 	if !r.CA.IsZero() {
 		s.Clock = &Clock{Ours: r.At, CA: r.CA}
 	}
+	if a.Kind == Look && r.Sight == nil {
+		s.looked(a, r.At)
+	}
 	if r.Failed != nil {
 		s.fail(a, r)
 		return nil, nil
+	}
+	if r.Sight != nil {
+		return s.sight(a.Channel, *r.Sight), nil
 	}
 	switch a.Kind {
 	case BeginLineage:
@@ -107,7 +116,7 @@ func (s *State) after(a Action, r Result) (*pinset.Entry, error) {
 			s.Since = r.At
 		}
 	case ReadBack:
-		return confirmation(a), nil
+		return s.confirmation(a, r.At), nil
 	case AskWindow:
 		s.answered(r)
 	case Install, Deploy, Check:
@@ -131,7 +140,7 @@ func (s *State) after(a Action, r Result) (*pinset.Entry, error) {
 		return s.undo(r.At)
 	case ForgetHost:
 		delete(s.Hosts, a.Host)
-	case Prune:
+	case Prune, Look:
 	default:
 		return nil, fmt.Errorf("no such action: %q", a.Kind)
 	}
@@ -177,12 +186,52 @@ func (s *State) publish(a Action, r Result) *pinset.Entry {
 	if !a.Confirms {
 		return nil
 	}
-	return confirmation(a)
+	return s.confirmation(a, r.At)
+}
+
+// looked notes when a look was done.
+func (s *State) looked(a Action, at time.Time) {
+	if a.Host == "" {
+		if s.Looked == nil {
+			s.Looked = make(map[string]time.Time)
+		}
+		s.Looked[a.Channel] = at
+		return
+	}
+	h := s.Hosts[a.Host]
+	if h.Looked == nil {
+		h.Looked = make(map[string]time.Time)
+	}
+	h.Looked[a.Target] = at
+	if s.Hosts == nil {
+		s.Hosts = make(map[string]Host)
+	}
+	s.Hosts[a.Host] = h
+}
+
+// sight follows something that was found on a channel.
+func (s *State) sight(channel string, found Sight) *pinset.Entry {
+	if pub, known := s.Channels[channel]; known {
+		pub.Done = slices.DeleteFunc(pub.Done, func(h string) bool { return slices.Contains(found.Again, h) })
+		s.Channels[channel] = pub
+	}
+	e := &pinset.Entry{Kind: pinset.Seen, Channel: channel, Version: found.Back, By: pinset.ByKeepkey, Place: found.Place}
+	switch {
+	case len(found.Found.Pins) > 0:
+		lifetime := found.Clients.Lifetime
+		e.Version, e.Pins, e.Expires, e.Lifetime, e.Cache = found.Found.Version, found.Found.Pins, found.Expires, &lifetime, pinset.Lifetime{Duration: found.Clients.Cache}
+		return e
+	case found.Back > 0:
+		return e
+	}
+	return nil
 }
 
 // confirmation puts on record that a pin set is published on its channel: no person
-// said so, a read-back or the hooks did.
-func confirmation(a Action) *pinset.Entry {
+// said so, a read-back or the hooks did. What is out there was looked at, or put there,
+// just now.
+func (s *State) confirmation(a Action, at time.Time) *pinset.Entry {
+	s.looked(Action{Kind: Look, Channel: a.Channel}, at)
 	return &pinset.Entry{Kind: pinset.Confirm, Channel: a.Channel, Version: a.PinSet.Version, By: pinset.ByKeepkey}
 }
 
@@ -282,6 +331,9 @@ func (s *State) serve(a Action, r Result) {
 		h.Checked = append(h.Checked, a.Target)
 	}
 	s.Hosts[a.Host] = h
+	if a.Kind == Check {
+		s.looked(a, r.At)
+	}
 }
 
 // succeed forgets the failures of an action.

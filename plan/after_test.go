@@ -181,6 +181,7 @@ func TestACAThatIsToBeLeftAloneIsNotAsked(t *testing.T) {
 	t.Parallel()
 	due := func() Input {
 		in := settled()
+		in.Goal.Check = nil
 		in.Now = t0.Add(65 * day)
 		in.CA = CA{Until: in.Now.Add(time.Hour), Reason: "too many orders"}
 		return in

@@ -15,7 +15,7 @@ const (
 	StateMissing       Code = "state-missing"       // keys or certificates are there, and no state
 	KeysElsewhere      Code = "keys-elsewhere"      // clients may know other keys: Signs; Lineages: whose they may be
 	LineageLeft        Code = "lineage-left"        // the configuration does not name it
-	StateOutdated      Code = "state-outdated"      // from an old backup: Signs
+	StateOutdated      Code = "state-outdated"      // from an old backup: Signs, or Failure of a look
 	LiveForeign        Code = "live-foreign"        // live/ is not what keepkey made: Err
 	KeyMissing         Code = "key-missing"         // the active key is unusable: Pin, Err
 	BackupMissing      Code = "backup-missing"      // a backup key is unusable: Pin, Err
@@ -24,21 +24,31 @@ const (
 	PlaceRemoved       Code = "place-removed"       // Channel, Version, Places
 	PublicationFailing Code = "publication-failing" // Channel, Version, Failure
 	PublicationUnseen  Code = "publication-unseen"  // Channel, Version, Failure
+	// What a look found out there: Channel, Failure.
+	PublicationNewer   Code = "publication-newer"   // a version that the ledger does not know
+	PublicationBack    Code = "publication-back"    // an older version has come back
+	PublicationChanged Code = "publication-changed" // something else than was published; no Failure: not looked into yet
+	PublicationGone    Code = "publication-gone"    // nothing
+	PublicationForeign Code = "publication-foreign" // another lineage's pin set
+	PlaceUnreadable    Code = "place-unreadable"    // nobody can tell
 	DeployFailing      Code = "deploy-failing"      // Target, Failure
 	InstallFailing     Code = "install-failing"     // Failure
 	ServedKeyWrong     Code = "served-key-wrong"    // Target, Failure
-	ServerUnreachable  Code = "server-unreachable"  // an address to check: Target, Failure
-	IssuanceFailing    Code = "issuance-failing"    // Failure
-	RenewalOverdue     Code = "renewal-overdue"     // nothing ran: Time: when it was due
-	SwitchFailing      Code = "switch-failing"      // Failure
-	RevocationFailing  Code = "revocation-failing"  // Target: the serial; Failure
-	ActionFailing      Code = "action-failing"      // any other: Action, Failure
-	CAUnreachable      Code = "ca-unreachable"      // Failure
-	CAPaused           Code = "ca-paused"           // it asked to be left alone: Failure
-	ClockWrong         Code = "clock-wrong"         // Failure, or Time: what is on record
-	CertificateExpired Code = "certificate-expired" // Version, Time
-	GateClosed         Code = "gate-closed"         // Gate
-	ChannelsMissing    Code = "channels-missing"    // nobody knows who pins
+	ServedKeyUnknown   Code = "served-key-unknown"  // Target, Failure
+	// ServedCertificateOld: the right key, with an older certificate: Target, Failure.
+	ServedCertificateOld Code = "served-certificate-old"
+	ServerUnreachable    Code = "server-unreachable"  // an address to check: Target, Failure
+	IssuanceFailing      Code = "issuance-failing"    // Failure
+	RenewalOverdue       Code = "renewal-overdue"     // nothing ran: Time: when it was due
+	SwitchFailing        Code = "switch-failing"      // Failure
+	RevocationFailing    Code = "revocation-failing"  // Target: the serial; Failure
+	ActionFailing        Code = "action-failing"      // any other: Action, Failure
+	CAUnreachable        Code = "ca-unreachable"      // Failure
+	CAPaused             Code = "ca-paused"           // it asked to be left alone: Failure
+	ClockWrong           Code = "clock-wrong"         // Failure, or Time: what is on record
+	CertificateExpired   Code = "certificate-expired" // Version, Time
+	GateClosed           Code = "gate-closed"         // Gate
+	ChannelsMissing      Code = "channels-missing"    // nobody knows who pins
 	// What no action is to blame for, in one run.
 	StateUnreadable Code = "state-unreadable" // Err
 	StateUnwritten  Code = "state-unwritten"  // Err
@@ -124,5 +134,5 @@ func refuse(lineage string, f Finding) error { return &Refusal{Lineage: lineage,
 // failing are the findings for actions that keep failing.
 var failing = map[Kind]Code{
 	Publish: PublicationFailing, ReadBack: PublicationUnseen, Deploy: DeployFailing, Install: InstallFailing,
-	Check: ServedKeyWrong, Obtain: IssuanceFailing, SwitchKey: SwitchFailing, Revoke: RevocationFailing,
+	Check: ServedKeyWrong, Look: PublicationChanged, Obtain: IssuanceFailing, SwitchKey: SwitchFailing, Revoke: RevocationFailing,
 }

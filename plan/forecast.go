@@ -52,6 +52,9 @@ func (in *Input) imagine(a Action) error {
 		}
 	}
 	switch a.Kind {
+	case Look:
+		in.Tried[a.ID()] = true
+		in.Disk.Differs = nil
 	case Obtain, SwitchKey:
 		in.Disk.StoredProblem, in.Force = nil, false
 		in.Disk.Versions = append(slices.Clone(in.Disk.Versions), in.State.Certificate.Version)

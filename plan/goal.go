@@ -37,6 +37,8 @@ type Channel struct {
 	Expires  time.Duration
 	Manual   bool // a pin set is out only when a person says so
 	ReadBack bool // it is out only once it was read back
+	// Readable says that what clients get can be read, at a place or where it is read back.
+	Readable bool
 	// Publish are the publish hooks. Where they deliver is where clients get their pin
 	// sets, unless the channel is Manual.
 	Publish []pinset.Place

@@ -67,8 +67,8 @@ type Disk struct {
 	StoredProblem error
 	// LedgerProblem says where the ledger is damaged.
 	LedgerProblem error
-	// Newer lists signs that more was published than the ledger knows of.
-	Newer []string
+	// Differs has the channels where a file does not hold what should be there.
+	Differs map[string]bool
 	// Elsewhere lists signs that clients know other keys for this lineage
 	// already. Looked for only while there is no state.
 	Elsewhere []string
@@ -92,12 +92,14 @@ func (p Plan) Due(now time.Time) (Action, bool) {
 	return p.Actions[i], true
 }
 
-// First returns the action with the earliest time, if there is any.
+// First returns the action with the earliest time, if there is any. That somebody looks
+// again, day after day, is not worth telling.
 func (p Plan) First() (Action, bool) {
-	if len(p.Actions) == 0 {
+	actions := slices.DeleteFunc(slices.Clone(p.Actions), func(a Action) bool { return a.Kind == Look })
+	if len(actions) == 0 {
 		return Action{}, false
 	}
-	return slices.MinFunc(p.Actions, func(a, b Action) int { return a.At.Compare(b.At) }), true
+	return slices.MinFunc(actions, func(a, b Action) int { return a.At.Compare(b.At) }), true
 }
 
 // planner collects a plan.
@@ -133,7 +135,12 @@ func (p *planner) all() {
 			return // nothing leaves the machine before there is a backup key
 		}
 	}
-	p.add(publications(in)...)
+	publish := publications(in)
+	next, note := switchKey(in)
+	due := func(a Action) bool { return !a.At.After(in.Now) && !in.Tried[a.ID()] }
+	p.add(looks(in, slices.ContainsFunc(publish, due) || (next.Kind != "" && due(next)))...)
+	p.differing()
+	p.add(publish...)
 	p.plan.Problems = append(p.plan.Problems, ledgerProblems(in)...)
 	p.add(servings(in)...)
 	if c := in.State.Certificate; c != nil && windowStale(in) {
@@ -143,7 +150,6 @@ func (p *planner) all() {
 	p.offer(schedule(in), nil)
 	p.offer(retirePin(in))
 	p.add(abandonments(in)...)
-	next, note := switchKey(in)
 	p.offer(next, note)
 	p.add(prunings(in)...)
 	if next.Kind == SwitchKey && !next.At.After(in.Now) && !in.Tried[next.ID()] {
@@ -195,6 +201,15 @@ func (p *planner) wait(a *Action) *Finding {
 	}
 	p.meanwhile(&f)
 	return &f
+}
+
+// differing reports files that do not hold what should be there, as long as no look did.
+func (p *planner) differing() {
+	for _, ch := range p.Goal.Channels {
+		if _, fails := p.failure(Action{Kind: Look, Channel: ch.Name}); p.Disk.Differs[ch.Name] && !fails {
+			p.plan.Problems = append(p.plan.Problems, Finding{Code: PublicationChanged, Channel: ch.Name})
+		}
+	}
 }
 
 // overdue reports a renewal that was due long ago, and that nothing has tried: whatever
@@ -306,8 +321,17 @@ func (p *planner) refuse() (blocked bool) {
 		}
 		return false
 	}
-	if len(in.Disk.Newer) > 0 {
-		return p.block(Finding{Code: StateOutdated, Signs: in.Disk.Newer})
+	for _, a := range in.seen(stops...) {
+		f, _ := in.failure(a)
+		blocked = p.block(p.finding(a, f))
+	}
+	if blocked {
+		for _, a := range in.seen() { // it may have been settled
+			if a.At = in.Now; !in.Tried[a.ID()] {
+				p.plan.Actions = append(p.plan.Actions, a)
+			}
+		}
+		return true
 	}
 	stored := 0
 	if in.State.Certificate != nil {

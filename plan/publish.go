@@ -12,9 +12,15 @@ func publications(in Input) []Action {
 	if in.Disk.LedgerProblem != nil || compromisedInUse(in) || len(in.State.Pins()) == 0 {
 		return nil // an intent could not be put on record, or there is nothing to publish
 	}
+	if len(in.seen(PublicationNewer)) > 0 {
+		return nil // a version of ours would get a number that is taken
+	}
 	var actions []Action
 	want := Wanted(in)
 	for _, ch := range in.Goal.Channels {
+		if f, fails := in.failure(Action{Kind: Look, Channel: ch.Name}); fails && slices.Contains(holdBack, f.Code) {
+			continue
+		}
 		if a, needed := publication(in, ch, want); needed {
 			actions = append(actions, a)
 		}
@@ -125,6 +131,9 @@ func Gate(in Input, key pinset.Pin) Verdict {
 	accepted := r != nil && r.BreakageAccepted && r.To == key
 	if len(in.Goal.Channels) == 0 && !in.Goal.NobodyPins && !accepted {
 		return Verdict{Shut: ChannelsMissing}
+	}
+	if code := in.unsettled(r != nil && r.Compromised); code != "" && !accepted {
+		return Verdict{Shut: code}
 	}
 	return Verdict{Verdict: in.Ledger.Gate(key, in.Goal.Clients(), in.Now), Channels: in.Goal.Channels}
 }

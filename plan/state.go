@@ -51,6 +51,8 @@ type State struct {
 
 	// Channels says how far the newest publication on each channel is.
 	Channels map[string]Publication `json:"channels,omitempty"`
+	// Looked is when it was last seen what clients get on each channel.
+	Looked map[string]time.Time `json:"looked,omitempty"`
 	// Hosts is what each host did with the certificate, by the host's ID.
 	Hosts map[string]Host `json:"hosts,omitempty"`
 	// Failures are the actions that keep failing, by their purpose.
@@ -140,6 +142,8 @@ type Host struct {
 	Deployed []string `json:"deployed,omitempty"`
 	// Checked lists the addresses at which its key was seen to be served.
 	Checked []string `json:"checked,omitempty"`
+	// Looked is when the key served at each address was last looked at.
+	Looked map[string]time.Time `json:"looked,omitempty"`
 	// Failures are the actions of this host that keep failing, by their purpose.
 	Failures map[string]Failure `json:"failures,omitempty"`
 }
@@ -182,9 +186,10 @@ func (s State) Clone() State {
 		p.Done = slices.Clone(p.Done)
 		c.Channels[name] = p
 	}
+	c.Looked = maps.Clone(s.Looked)
 	c.Hosts = maps.Clone(s.Hosts)
 	for id, h := range c.Hosts {
-		h.Deployed, h.Checked, h.Failures = slices.Clone(h.Deployed), slices.Clone(h.Checked), maps.Clone(h.Failures)
+		h.Deployed, h.Checked, h.Failures, h.Looked = slices.Clone(h.Deployed), slices.Clone(h.Checked), maps.Clone(h.Failures), maps.Clone(h.Looked)
 		c.Hosts[id] = h
 	}
 	c.Failures = maps.Clone(s.Failures)
@@ -254,6 +259,12 @@ func (s State) Pins() []pinset.Pin {
 		return nil
 	}
 	return pins
+}
+
+// Failing reports whether the last attempt at an action failed.
+func (s State) Failing(a Action) bool {
+	_, fails := s.failuresOf(a)[a.purpose()]
+	return fails
 }
 
 // failuresOf returns the failures that an action's are among.

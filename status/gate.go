@@ -92,8 +92,10 @@ func gateText(v plan.Verdict) string {
 		return "open"
 	case v.Shut == plan.ChannelsMissing:
 		return "closed, since nobody knows which clients pin: the configuration names no channel"
-	case v.Shut != "":
+	case v.Shut == plan.LedgerDamaged:
 		return "closed, since the ledger is not whole"
+	case v.Shut != "":
+		return fmt.Sprintf("closed, since what is out there is not what is on record (%s)", v.Shut)
 	case !v.OpensAt.IsZero():
 		return fmt.Sprintf("closed until %s: %s", Time(v.OpensAt), obstacles(v))
 	}

@@ -60,7 +60,7 @@ func ProblemOf(name string, f plan.Finding) Problem {
 	if f.Blocks || f.Urgent {
 		p.Severity = Critical
 	}
-	for _, words := range []func(*Problem, string, plan.Finding) bool{lostState, lostKeys, publishing, serving, putOff, issuing, waiting, refused, running} {
+	for _, words := range []func(*Problem, string, plan.Finding) bool{lostState, lostKeys, publishing, outThere, serving, putOff, issuing, waiting, refused, running} {
 		if words(&p, name, f) {
 			return p
 		}
@@ -104,7 +104,11 @@ func lostState(p *Problem, name string, f plan.Finding) bool {
 		return p.say("nothing is lost", "if clients still use it, put it back into the configuration, with name: "+name,
 			"if nobody needs it any more: keepkey lineage drop --name "+name)
 	case plan.StateOutdated:
-		p.Subject = "the state directory is from an old backup: " + strings.Join(f.Signs, "; ")
+		signs := strings.Join(f.Signs, "; ")
+		if f.Failure != nil {
+			signs = f.Failure.Error
+		}
+		p.Subject = "the state directory is from an old backup: " + signs
 		return p.say("nothing is changed; the key that is served now may be one that clients do not accept", "restore the newest backup of the state directory")
 	case plan.StateUnreadable:
 		p.Severity = Critical
@@ -178,6 +182,44 @@ func publishing(p *Problem, name string, f plan.Finding) bool {
 	return false
 }
 
+// outThere words what a look found.
+func outThere(p *Problem, name string, f plan.Finding) bool {
+	text := "a file to which channel " + f.Channel + " publishes does not hold what was published there"
+	if f.Failure != nil {
+		text = fmt.Sprintf("channel %s: %s", f.Channel, f.Failure.Error)
+	}
+	again := "to look again: keepkey renew --name " + name
+	switch f.Code {
+	case plan.PublicationNewer:
+		p.Severity = Critical
+		p.Subject = text
+		return p.say(renewsOn+"; nothing is published and no key is switched until this is settled",
+			"if the state directory was restored from an old backup, restore the newest one",
+			"if that document is not one of yours, remove it; then "+again)
+	case plan.PublicationForeign:
+		p.Severity = Critical
+		p.Subject = text
+		return p.say(renewsOn+"; nothing is published there and no key is switched until this is settled",
+			"see that two certificates do not publish to one place; then "+again)
+	case plan.PublicationBack:
+		p.Subject = text + "; clients may have it, so it counts from now on"
+		return p.say(renewsOn+"; the newest is published again", "see what put the old one there", again)
+	case plan.PublicationChanged:
+		p.Subject = text
+		if f.Failure != nil {
+			p.Subject += "; clients may have it, so it counts from now on"
+		}
+		return p.say(renewsOn+"; the newest is published again", "see what changed it", again)
+	case plan.PublicationGone:
+		p.Subject = text
+		return p.say(renewsOn+"; it is published again", "see what removed it", again)
+	case plan.PlaceUnreadable:
+		p.Subject = text
+		return p.say(renewsOn+"; no key is switched until it can be read", again)
+	}
+	return false
+}
+
 // serving words what stands between a certificate and its clients.
 func serving(p *Problem, name string, f plan.Finding) bool {
 	switch f.Code {
@@ -200,6 +242,14 @@ func serving(p *Problem, name string, f plan.Finding) bool {
 		p.Severity = Critical
 		p.Subject = "the key served at " + f.Target + " is not the active one: " + failure(f)
 		return p.say("no pin leaves the pin set before the active key is served", "see that the server was reloaded and reads the live directory", triesNext+name)
+	case plan.ServedKeyUnknown:
+		p.Severity = Critical
+		p.Subject = f.Target + " served the active key before, and now another: " + failure(f)
+		return p.say("nothing is changed, since clients may know that key and not the active one", "if the state directory was restored from an old backup, restore the newest one",
+			"if that is another server, take "+f.Target+" out of check in the configuration", "to look again: keepkey renew --name "+name)
+	case plan.ServedCertificateOld:
+		p.Subject = f.Target + " does not serve the newest certificate: " + failure(f)
+		return p.say("the key is the right one; clients go on until that certificate expires", "see that the server was reloaded and reads the live directory", triesNext+name)
 	case plan.ServerUnreachable:
 		p.Subject = "nobody can tell which key is served at " + f.Target + ": " + failure(f)
 		return p.say("no pin leaves the pin set before the active key is served", "see that the server runs and can be reached from here", triesNext+name)

@@ -217,7 +217,9 @@ type Plan struct {
 func PlanOf(name string, p plan.Plan) Plan {
 	out := Plan{Name: name, Actions: []Action{}, Problems: Problems(name, p.Problems), Notes: Problems(name, p.Notes)}
 	for _, a := range p.Actions {
-		out.Actions = append(out.Actions, ActionOf(a))
+		if a.Kind != plan.Look { // from day to day, and nothing changes by it
+			out.Actions = append(out.Actions, ActionOf(a))
+		}
 	}
 	slices.SortStableFunc(out.Actions, func(a, b Action) int { return a.At.Compare(b.At) })
 	return out

@@ -66,6 +66,11 @@ func Describe(a plan.Action) string {
 		return fmt.Sprintf("give up the clients of channel %s with version %d of the pin set", a.Channel, a.Version)
 	case plan.Revoke:
 		return fmt.Sprintf("revoke certificate version %d (serial %s)", a.Version, a.Target)
+	case plan.Look:
+		if a.Channel != "" {
+			return "look at what clients of channel " + a.Channel + " get"
+		}
+		return "look at the key that " + a.Target + " serves"
 	case plan.Prune:
 		return fmt.Sprintf("remove the files of certificate version %d", a.Version)
 	}
@@ -134,6 +139,8 @@ func reason(a plan.Action) string {
 		return "until then the rollover can be undone (keepkey rotate --undo)"
 	case plan.WhyBreakageAccepted:
 		return "they would keep the compromised key in use, and a person accepted the breakage"
+	case plan.WhyOutThere:
+		return "what is out there may have changed"
 	case plan.WhyOldCertificate:
 		return "it is old, and nothing needs it any more"
 	case plan.WhyRolloverAsked, plan.WhyCompromiseDeclared:

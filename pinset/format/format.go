@@ -62,6 +62,7 @@ type Document struct {
 
 // Found is what a document says when it is read back.
 type Found struct {
+	Name    string // of the lineage; "": the format carries none
 	Pins    []pinset.Pin
 	Version int       // 0: the format carries none
 	Expires time.Time // zero: the format carries none, or the document does not expire

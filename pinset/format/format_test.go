@@ -145,22 +145,22 @@ func TestFoundIsWhatWasPublished(t *testing.T) {
 		expires time.Time
 		want    bool
 	}{
-		{"the same", Found{[]pinset.Pin{a, b}, 7, expiry}, 7, expiry, true},
-		{"in another order", Found{[]pinset.Pin{b, a}, 7, expiry}, 7, expiry, true},
-		{"one pin twice", Found{[]pinset.Pin{a, b, a}, 7, expiry}, 7, expiry, true},
-		{"a pin is missing", Found{[]pinset.Pin{a}, 7, expiry}, 7, expiry, false},
-		{"a pin more", Found{[]pinset.Pin{a, b, c}, 7, expiry}, 7, expiry, false},
-		{"a different pin", Found{[]pinset.Pin{a, c}, 7, expiry}, 7, expiry, false},
-		{"no pins", Found{nil, 7, expiry}, 7, expiry, false},
-		{"an older version", Found{[]pinset.Pin{a, b}, 6, expiry}, 7, expiry, false},
-		{"a newer version", Found{[]pinset.Pin{a, b}, 8, expiry}, 7, expiry, false},
-		{"a format without versions", Found{[]pinset.Pin{a, b}, 0, expiry}, 7, expiry, true},
-		{"an earlier expiry", Found{[]pinset.Pin{a, b}, 7, expiry.Add(-time.Second)}, 7, expiry, false},
-		{"a later expiry", Found{[]pinset.Pin{a, b}, 7, expiry.Add(time.Second)}, 7, expiry, false},
-		{"a fraction of a second", Found{[]pinset.Pin{a, b}, 7, expiry}, 7, expiry.Add(999 * time.Millisecond), true},
-		{"in another time zone", Found{[]pinset.Pin{a, b}, 7, expiry.In(time.FixedZone("", 3600))}, 7, expiry, true},
-		{"a format without expiries", Found{[]pinset.Pin{a, b}, 7, never}, 7, expiry, true},
-		{"nothing was to expire", Found{[]pinset.Pin{a, b}, 7, expiry}, 7, never, true},
+		{"the same", Found{"", []pinset.Pin{a, b}, 7, expiry}, 7, expiry, true},
+		{"in another order", Found{"", []pinset.Pin{b, a}, 7, expiry}, 7, expiry, true},
+		{"one pin twice", Found{"", []pinset.Pin{a, b, a}, 7, expiry}, 7, expiry, true},
+		{"a pin is missing", Found{"", []pinset.Pin{a}, 7, expiry}, 7, expiry, false},
+		{"a pin more", Found{"", []pinset.Pin{a, b, c}, 7, expiry}, 7, expiry, false},
+		{"a different pin", Found{"", []pinset.Pin{a, c}, 7, expiry}, 7, expiry, false},
+		{"no pins", Found{"", nil, 7, expiry}, 7, expiry, false},
+		{"an older version", Found{"", []pinset.Pin{a, b}, 6, expiry}, 7, expiry, false},
+		{"a newer version", Found{"", []pinset.Pin{a, b}, 8, expiry}, 7, expiry, false},
+		{"a format without versions", Found{"", []pinset.Pin{a, b}, 0, expiry}, 7, expiry, true},
+		{"an earlier expiry", Found{"", []pinset.Pin{a, b}, 7, expiry.Add(-time.Second)}, 7, expiry, false},
+		{"a later expiry", Found{"", []pinset.Pin{a, b}, 7, expiry.Add(time.Second)}, 7, expiry, false},
+		{"a fraction of a second", Found{"", []pinset.Pin{a, b}, 7, expiry}, 7, expiry.Add(999 * time.Millisecond), true},
+		{"in another time zone", Found{"", []pinset.Pin{a, b}, 7, expiry.In(time.FixedZone("", 3600))}, 7, expiry, true},
+		{"a format without expiries", Found{"", []pinset.Pin{a, b}, 7, never}, 7, expiry, true},
+		{"nothing was to expire", Found{"", []pinset.Pin{a, b}, 7, expiry}, 7, never, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

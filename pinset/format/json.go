@@ -60,7 +60,7 @@ func decodeJSON(data []byte) (Found, error) {
 	if doc.Schema != 1 || doc.Version < 1 || len(doc.Pins) == 0 {
 		return Found{}, fmt.Errorf("not a pin set document of schema 1: schema %d, version %d, %d pins", doc.Schema, doc.Version, len(doc.Pins))
 	}
-	found := Found{Version: doc.Version, Expires: doc.Expires.UTC()}
+	found := Found{Name: doc.Name, Version: doc.Version, Expires: doc.Expires.UTC()}
 	for _, p := range doc.Pins {
 		if p.Algorithm != "sha256" {
 			return Found{}, fmt.Errorf("a pin with the algorithm %.50q: want sha256", p.Algorithm)
