@@ -14,7 +14,7 @@ const lookEvery = 24 * time.Hour
 
 // looks returns where to look: at what clients get on each channel, and at the keys that
 // are served. It is done once a day, whenever something is known to be wrong, and before
-// a leap: a publication or a switch in this run.
+// a leap.
 func looks(in Input, leap bool) []Action {
 	if in.Disk.LedgerProblem != nil {
 		return nil // there is nothing to compare it with

@@ -137,8 +137,7 @@ func (p *planner) all() {
 	}
 	publish := publications(in)
 	next, note := switchKey(in)
-	due := func(a Action) bool { return !a.At.After(in.Now) && !in.Tried[a.ID()] }
-	p.add(looks(in, slices.ContainsFunc(publish, due) || (next.Kind != "" && due(next)))...)
+	p.add(looks(in, p.leaps(append(slices.Clip(publish), next)))...)
 	p.differing()
 	p.add(publish...)
 	p.plan.Problems = append(p.plan.Problems, ledgerProblems(in)...)
@@ -201,6 +200,19 @@ func (p *planner) wait(a *Action) *Finding {
 	}
 	p.meanwhile(&f)
 	return &f
+}
+
+// leaps reports whether something is due that can't be taken back: one of the actions
+// given, or that servers get another certificate.
+func (p *planner) leaps(actions []Action) bool {
+	if active := p.State.Active(); active != nil && p.Disk.KeyProblems[active.Pin] == nil {
+		actions = append(actions, obtain(p.Input))
+	}
+	installs := func(a Action) bool { return a.Kind != Install }
+	actions = append(actions, slices.DeleteFunc(servings(p.Input), installs)...)
+	return slices.ContainsFunc(actions, func(a Action) bool {
+		return a.Kind != "" && !a.At.After(p.Now) && !p.Tried[a.ID()]
+	})
 }
 
 // differing reports files that do not hold what should be there, as long as no look did.
