@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,7 +36,11 @@ func (l *lineage) publish(ctx context.Context, a plan.Action) error {
 	if err := l.commit(ctx, a, began); err != nil {
 		return err
 	}
-	event := l.publication(a)
+	work, err := l.store.Live.HookDir()
+	if err != nil {
+		return err
+	}
+	event := l.publication(a, work)
 	var failed []error
 	for _, h := range ch.Publish {
 		if slices.Contains(l.state.Channels[ch.Name].Done, h.ID()) {
@@ -87,10 +92,12 @@ func Document(cert config.Certificate, ch config.Channel, set pinset.Set, publis
 	})
 }
 
-// publication is the event that hands a pin set to a channel, as it was intended.
-func (l *lineage) publication(a plan.Action) hooks.Event {
+// publication is the event that hands a pin set to a channel, as it was intended. work is
+// a directory for what hooks need while they run.
+func (l *lineage) publication(a plan.Action, work string) hooks.Event {
 	pub := l.state.Channels[a.Channel]
 	event := l.event(hooks.Publish)
+	event.WorkDir = filepath.Join(work, a.Channel)
 	event.Channel, event.PinSetVersion, event.Document, event.ContentType = a.Channel, a.PinSet.Version, pub.Document, pub.ContentType
 	for _, p := range a.PinSet.Pins {
 		event.Pins = append(event.Pins, p.String())

@@ -10,7 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -55,26 +55,17 @@ func (c Command) Run(ctx context.Context, e Event) error {
 		return fail(err.Error(), "")
 	}
 	env := environment(e)
+	var l *leash
 	if e.Kind == Publish {
-		var dir string
-		err := fault.Do("write hook input", c.String(), func() (err error) {
-			if dir, err = os.MkdirTemp("", "keepkey-hook-"); err != nil {
-				return err
-			}
-			return os.WriteFile(filepath.Join(dir, "pinset"), []byte(e.Document), 0o644)
-		})
-		if dir != "" {
-			defer fault.Do("remove hook input", c.String(), func() error { return os.RemoveAll(dir) })
-		}
-		if err != nil {
+		if l, err = newLeash(ctx, e.WorkDir, cmp.Or(c.Timeout, defaultTimeout), e.Document); err != nil {
 			return fail(err.Error(), "")
 		}
-		path := filepath.Join(dir, "pinset")
-		env = append(env, "KEEPKEY_PINSET_FILE="+path)
+		defer l.release()
+		env = append(env, "KEEPKEY_PINSET_FILE="+l.input())
 	}
 
 	var output tailBuffer
-	return c.exec(ctx, env, input, &output, &output, fail)
+	return c.exec(ctx, env, input, &output, &output, l, fail)
 }
 
 // Read runs the program and returns what it prints on standard output. The program is
@@ -87,15 +78,15 @@ func (c Command) Read(ctx context.Context, e Event) ([]byte, error) {
 	}
 	document := headBuffer{limit: maxDocument + 1}
 	var stderr tailBuffer
-	if err := c.exec(ctx, environment(e), input, &document, &stderr, fail); err != nil {
+	if err := c.exec(ctx, environment(e), input, &document, &stderr, nil, fail); err != nil {
 		return nil, err
 	}
 	return bounded(c, document.Bytes())
 }
 
-// exec runs the program. Its errors are made by fail, from the reason and the end of
-// the output.
-func (c Command) exec(ctx context.Context, env []string, input []byte, stdout io.Writer, output *tailBuffer, fail func(reason, output string) error) error {
+// exec runs the program, on a leash if it gets one. Its errors are made by fail, from the
+// reason and the end of the output.
+func (c Command) exec(ctx context.Context, env []string, input []byte, stdout io.Writer, output *tailBuffer, l *leash, fail func(reason, output string) error) error {
 	if len(c.Args) == 0 {
 		return fail("it names no program", "")
 	}
@@ -106,6 +97,10 @@ func (c Command) exec(ctx context.Context, env []string, input []byte, stdout io
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(input), stdout, output
 	cmd.Env = env
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	dieWithParent(cmd.SysProcAttr)
+	if l != nil {
+		cmd.ExtraFiles = []*os.File{l.lock}
+	}
 	// When the program was told to stop, in nanoseconds; 0 if it ended by itself.
 	// The context alone can't tell: the limit may also pass after the program has
 	// succeeded and before its output ends, and a hook that succeeded must not be
@@ -120,6 +115,9 @@ func (c Command) exec(ctx context.Context, env []string, input []byte, stdout io
 		return nil
 	}
 	cmd.WaitDelay = grace
+	// To the kernel the parent is the thread that started the program.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	err := fault.Do("run hook", c.String(), func() error {
 		if err := cmd.Start(); err != nil {
 			return err

@@ -21,7 +21,7 @@ func TestFileKeepsItsOwner(t *testing.T) {
 	if err := os.Chown(path, 12345, 23456); err != nil {
 		t.Fatal(err)
 	}
-	if err := (File{Path: path}).Run(context.Background(), publication); err != nil {
+	if err := (File{Path: path}).Run(context.Background(), publication(t)); err != nil {
 		t.Fatal(err)
 	}
 	info, err := os.Stat(path)
@@ -32,7 +32,7 @@ func TestFileKeepsItsOwner(t *testing.T) {
 	if owner.Uid != 12345 || owner.Gid != 23456 || info.Mode() != 0o640 {
 		t.Errorf("the file is %d:%d, %v; want 12345:23456 and -rw-r-----", owner.Uid, owner.Gid, info.Mode())
 	}
-	if got, _ := os.ReadFile(path); string(got) != publication.Document {
+	if got, _ := os.ReadFile(path); string(got) != publication(t).Document {
 		t.Errorf("the file holds %q", got)
 	}
 	if entries, _ := os.ReadDir(filepath.Dir(path)); len(entries) != 1 {
@@ -43,14 +43,14 @@ func TestFileKeepsItsOwner(t *testing.T) {
 func TestFileThatHoldsTheDocumentIsNotTouched(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "pins.json")
-	if err := os.WriteFile(path, []byte(publication.Document), 0o644); err != nil {
+	if err := os.WriteFile(path, []byte(publication(t).Document), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	before, err := os.Stat(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := (File{Path: path}).Run(context.Background(), publication); err != nil {
+	if err := (File{Path: path}).Run(context.Background(), publication(t)); err != nil {
 		t.Fatal(err)
 	}
 	after, err := os.Stat(path)
@@ -74,12 +74,12 @@ func TestFileThatCannotBeWrittenSaysWhy(t *testing.T) {
 		dir:                                   "not a regular file",
 		fifo:                                  "not a regular file", // and does not wait for somebody to read it
 	} {
-		err := File{Path: path}.Run(context.Background(), publication)
+		err := File{Path: path}.Run(context.Background(), publication(t))
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want one that says %q", err, want)
 		}
 	}
-	if _, err := (File{Path: fifo}).Read(context.Background(), publication); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+	if _, err := (File{Path: fifo}).Read(context.Background(), publication(t)); err == nil || !strings.Contains(err.Error(), "not a regular file") {
 		t.Errorf("reading back from a pipe: error %v", err)
 	}
 }

@@ -39,6 +39,10 @@ type Event struct {
 	Domains []string `json:"domains"`
 	LiveDir string   `json:"live_dir"`
 
+	// WorkDir is a directory that only events of this channel use. A [Command] needs it to
+	// publish: it makes the directory anew each time, in a parent that is there.
+	WorkDir string `json:"-"`
+
 	// With Publish.
 	Channel       string   `json:"channel,omitempty"`
 	PinSetVersion int      `json:"pin_set_version,omitempty"`

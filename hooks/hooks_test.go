@@ -104,10 +104,12 @@ func hookThat(role string) Command {
 	return Command{Args: []string{os.Args[0], childFlag + role}, Timeout: time.Minute}
 }
 
-var publication = Event{
-	ID: "e1", Kind: Publish, Name: "api", Domains: []string{"a.example.com", "b.example.com"}, LiveDir: "/state/live",
-	Channel: "app", PinSetVersion: 7, Pins: []string{"p1=", "p2="}, Document: `{"version":7}`,
-	ContentType: "application/vnd.example+json",
+func publication(t testing.TB) Event {
+	return Event{
+		ID: "e1", Kind: Publish, Name: "api", Domains: []string{"a.example.com", "b.example.com"}, LiveDir: "/state/live",
+		WorkDir: filepath.Join(t.TempDir(), "work"), Channel: "app", PinSetVersion: 7, Pins: []string{"p1=", "p2="}, Document: `{"version":7}`,
+		ContentType: "application/vnd.example+json",
+	}
 }
 
 func TestCommandFailuresAreExplained(t *testing.T) {
@@ -153,10 +155,10 @@ func TestCommandFailuresAreExplained(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			e := publication
+			e := publication(t)
 			e.Domains = slices.Repeat([]string{"a.example.com"}, 1000) // more input than a pipe holds, for those that do not read it
 			if strings.HasPrefix(tt.want, "exit status 1") {
-				e = publication
+				e = publication(t)
 			}
 			err := tt.hook.Run(context.Background(), e)
 			if tt.want == "" {
@@ -188,7 +190,7 @@ func TestTimeLimitEndsTheWholeProcessGroup(t *testing.T) {
 			}
 		}
 	}()
-	err := hookThat("hang-deaf:"+pidFile).Run(ctx, publication)
+	err := hookThat("hang-deaf:"+pidFile).Run(ctx, publication(t))
 	if err == nil || !strings.Contains(err.Error(), "interrupted") {
 		t.Errorf("error %v, want one that says interrupted", err)
 	}
@@ -198,7 +200,7 @@ func TestTimeLimitEndsTheWholeProcessGroup(t *testing.T) {
 func TestChildThatKeepsTheOutputOpenDoesNotHangUs(t *testing.T) {
 	t.Parallel()
 	pidFile := filepath.Join(t.TempDir(), "pid")
-	if err := hookThat("daemonize:"+pidFile).Run(context.Background(), publication); err != nil {
+	if err := hookThat("daemonize:"+pidFile).Run(context.Background(), publication(t)); err != nil {
 		t.Error(err)
 	}
 	gone(t, pidFile)
@@ -238,7 +240,7 @@ func gone(t *testing.T, pidFile string) {
 func TestCommandIsToldEverythingAndNoSecret(t *testing.T) {
 	t.Parallel()
 	deployment := Event{
-		ID: "e2", Kind: Deploy, Name: "api", Domains: []string{"a.example.com", "b.example.com"}, LiveDir: "/state/live",
+		ID: "e2", Kind: Deploy, Name: "api", Domains: []string{"a.example.com", "b.example.com"}, LiveDir: "/state/live", WorkDir: filepath.Join(os.TempDir(), "keepkey-hooks-test"),
 		Serial: "5e", NotAfter: time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC),
 	}
 	for _, tt := range []struct {
@@ -246,7 +248,7 @@ func TestCommandIsToldEverythingAndNoSecret(t *testing.T) {
 		env    []string // in addition to the inherited ones
 		pinset string
 	}{
-		{publication, []string{
+		{publication(t), []string{
 			"KEEPKEY_CHANNEL=app", "KEEPKEY_DOMAINS=a.example.com b.example.com", "KEEPKEY_EVENT=publish", "KEEPKEY_EVENT_ID=e1",
 			"KEEPKEY_LIVE_DIR=/state/live", "KEEPKEY_NAME=api", "KEEPKEY_PINS=p1= p2=", "KEEPKEY_PINSET_FILE", "KEEPKEY_PINSET_VERSION=7",
 		}, `{"version":7}`},
@@ -298,7 +300,7 @@ func TestCommandIsToldEverythingAndNoSecret(t *testing.T) {
 			if err := json.Unmarshal(got.Stdin, &stdin); err != nil {
 				t.Fatal(err)
 			}
-			tt.event.Schema = 1
+			tt.event.Schema, tt.event.WorkDir = 1, ""
 			if fmt.Sprintf("%+v", stdin) != fmt.Sprintf("%+v", tt.event) {
 				t.Errorf("standard input tells\n%+v, want\n%+v", stdin, tt.event)
 			}
@@ -335,7 +337,7 @@ func TestFileIsReplacedInOneStep(t *testing.T) {
 	if entries, _ := os.ReadDir(dir); len(entries) != 1 {
 		t.Errorf("%d files, want one", len(entries))
 	}
-	if err := (File{Path: filepath.Join(dir, "no", "pins.json")}).Run(context.Background(), publication); err == nil {
+	if err := (File{Path: filepath.Join(dir, "no", "pins.json")}).Run(context.Background(), publication(t)); err == nil {
 		t.Error("a missing directory went unnoticed")
 	}
 }
@@ -378,7 +380,7 @@ func TestDocumentIsReadBack(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, err := tt.reader.Read(context.Background(), publication)
+			got, err := tt.reader.Read(context.Background(), publication(t))
 			if tt.want == "" {
 				if err != nil || string(got) != "published" {
 					t.Errorf("read %q, %v", got, err)

@@ -64,7 +64,7 @@ func TestANewKindOfHookIsAFewLines(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "touched")
 	var h Hook = touch{path: path}
-	if err := h.Run(context.Background(), publication); err != nil {
+	if err := h.Run(context.Background(), publication(t)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(path); err != nil {

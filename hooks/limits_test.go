@@ -18,14 +18,14 @@ func shell(script string, limit time.Duration) Command {
 // the output ends after the limit.
 func TestHookThatSucceededInTimeIsNotTooLate(t *testing.T) {
 	t.Parallel()
-	if err := shell("sleep 60 & exit 0", time.Second).Run(context.Background(), publication); err != nil {
+	if err := shell("sleep 60 & exit 0", time.Second).Run(context.Background(), publication(t)); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestHookThatFailedInTimeKeepsItsStatus(t *testing.T) {
 	t.Parallel()
-	err := shell("sleep 60 & exit 9", time.Second).Run(context.Background(), publication)
+	err := shell("sleep 60 & exit 9", time.Second).Run(context.Background(), publication(t))
 	if err == nil || !strings.Contains(err.Error(), "exit status 9") {
 		t.Errorf("error %v, want one that says exit status 9", err)
 	}
@@ -47,7 +47,7 @@ func TestWholeGroupHasTheGrace(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 	}()
-	err := shell(child+" >/dev/null 2>&1 & wait", time.Minute).Run(ctx, publication)
+	err := shell(child+" >/dev/null 2>&1 & wait", time.Minute).Run(ctx, publication(t))
 	if err == nil || !strings.Contains(err.Error(), "interrupted") {
 		t.Errorf("error %v, want one that says interrupted", err)
 	}
@@ -59,7 +59,7 @@ func TestWholeGroupHasTheGrace(t *testing.T) {
 func TestDaemonInItsOwnSessionIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	pidFile := filepath.Join(t.TempDir(), "pid")
-	if err := hookThat("detach:"+pidFile).Run(context.Background(), publication); err != nil {
+	if err := hookThat("detach:"+pidFile).Run(context.Background(), publication(t)); err != nil {
 		t.Error(err)
 	}
 	pid := pidIn(t, pidFile)
@@ -74,7 +74,7 @@ func TestEndedRunStartsNothing(t *testing.T) {
 	cancel()
 	ran := filepath.Join(t.TempDir(), "ran")
 	for _, h := range []Hook{shell("echo >"+ran, time.Minute), Webhook{URL: "http://127.0.0.1:1/"}} {
-		if err := h.Run(ctx, publication); err == nil || !strings.Contains(err.Error(), "interrupted") {
+		if err := h.Run(ctx, publication(t)); err == nil || !strings.Contains(err.Error(), "interrupted") {
 			t.Errorf("%s: error %v, want one that says interrupted", h, err)
 		}
 	}

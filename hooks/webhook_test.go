@@ -28,13 +28,13 @@ func TestWebhookIsSigned(t *testing.T) {
 		stamp, signature, _ := strings.Cut(r.Header.Get("Keepkey-Signature"), ",v1=")
 		mac := hmac.New(sha256.New, []byte("topsecret"))
 		fmt.Fprintf(mac, "%s.%s", strings.TrimPrefix(stamp, "t="), body)
-		if string(body) != publication.Document || signature != hex.EncodeToString(mac.Sum(nil)) || r.Header.Get("Keepkey-Event-Id") != "e1" {
+		if string(body) != publication(t).Document || signature != hex.EncodeToString(mac.Sum(nil)) || r.Header.Get("Keepkey-Event-Id") != "e1" {
 			problem = fmt.Sprintf("body %q, headers %v", body, r.Header)
 		}
 	}))
 	defer server.Close()
 	w := Webhook{URL: server.URL, SecretFile: secret, Timeout: time.Minute, Transport: server.Client().Transport}
-	if err := w.Run(context.Background(), publication); err != nil {
+	if err := w.Run(context.Background(), publication(t)); err != nil {
 		t.Error(err)
 	}
 	if problem != "" {
@@ -63,7 +63,7 @@ func TestWebhookFailuresAreExplained(t *testing.T) {
 			if name == "never answers" {
 				w.Timeout = 50 * time.Millisecond
 			}
-			err := w.Run(context.Background(), publication)
+			err := w.Run(context.Background(), publication(t))
 			if err == nil || !strings.Contains(err.Error(), tt.want) || len(err.Error()) > 2500 || strings.Contains(err.Error(), "\x1b") {
 				t.Errorf("error %.300v, want one that says %q", err, tt.want)
 			}
@@ -80,7 +80,7 @@ func TestWebhookSaysWhatItSends(t *testing.T) {
 		event Event
 		want  string
 	}{
-		{publication, "application/vnd.example+json"},
+		{publication(t), "application/vnd.example+json"},
 		{Event{Kind: Deploy}, "application/json"}, // the event itself
 	} {
 		if err := (Webhook{URL: server.URL}).Run(context.Background(), tt.event); err != nil {
@@ -102,7 +102,7 @@ func TestWebhookSuccessDoesNotWaitForTheAnswersEnd(t *testing.T) {
 	defer server.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	if err := (Webhook{URL: server.URL}).Run(ctx, publication); err != nil || ctx.Err() != nil {
+	if err := (Webhook{URL: server.URL}).Run(ctx, publication(t)); err != nil || ctx.Err() != nil {
 		t.Errorf("errors %v, %v", err, ctx.Err())
 	}
 }
@@ -135,11 +135,11 @@ func TestSecretLosesItsLineEndAndNothingElse(t *testing.T) {
 func TestErrorsDoNotTellWhatTheAddressHides(t *testing.T) {
 	t.Parallel()
 	const address = "http://user:hunter2@127.0.0.1:1/pins?token=hunter2"
-	_, readErr := URL{URL: address}.Read(context.Background(), publication)
+	_, readErr := URL{URL: address}.Read(context.Background(), publication(t))
 	for _, err := range []error{
 		readErr,
-		Webhook{URL: address}.Run(context.Background(), publication),
-		Webhook{URL: "http://hunter2 @/"}.Run(context.Background(), publication),
+		Webhook{URL: address}.Run(context.Background(), publication(t)),
+		Webhook{URL: "http://hunter2 @/"}.Run(context.Background(), publication(t)),
 	} {
 		if err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("error %v", err)

@@ -110,7 +110,7 @@ func (f *Found) lookAtFiles(dir string, group bool) error {
 		if err != nil {
 			return err
 		}
-		if strings.HasPrefix(d.Name(), durable.TempPrefix) {
+		if strings.HasPrefix(d.Name(), durable.TempPrefix) || strings.HasPrefix(rel, "hooks/") {
 			f.Unfinished = append(f.Unfinished, rel)
 		}
 		if forbidden := forbiddenMode(rel, d, group); info.Mode().Perm()&forbidden != 0 && info.Mode()&fs.ModeSymlink == 0 {

@@ -45,6 +45,12 @@ var versionFiles = [...]string{"cert.pem", "chain.pem", "fullchain.pem", "privke
 // Dir returns the path at which servers find the current certificate.
 func (v *Live) Dir() string { return v.dir + "/live" }
 
+// HookDir returns a directory for what hooks need while they run on this host, and makes
+// it when it is missing.
+func (v *Live) HookDir() (string, error) {
+	return v.dir + "/hooks", v.ensure("hooks", private)
+}
+
 // Add stores a certificate that passed [CheckChain] together with its key, after proving
 // that they belong together, and returns the new version. Its number is greater than
 // after and than all that are stored; with the newest number on record as after, no

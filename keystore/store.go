@@ -22,6 +22,7 @@
 //	<state>/lineages/<name>/keys/<spki sha256, hex>.pem
 //	<state>/lineages/<name>/certs/<n>/{cert,chain,fullchain,privkey,combined}.pem
 //	<state>/lineages/<name>/live -> certs/<n>
+//	<state>/lineages/<name>/hooks/<channel>/  while a publish hook runs
 //	<state>/dropped/<name>.<time>/        a lineage that a person dropped, with all its keys
 //
 // All changes go through package durable. What a process that died left unfinished has a
