@@ -22,9 +22,13 @@ func (f File) ID() string { return identity("file", f.Path) }
 func (f File) String() string { return f.Path }
 
 // Run replaces the file in one step. An existing file keeps its mode and, as far as
-// keepkey may set it, its owner; a new one is readable by everybody.
+// keepkey may set it, its owner; a new one is readable by everybody. Of a symbolic link the
+// target is replaced, since that is what others read.
 func (f File) Run(_ context.Context, e Event) error {
-	err := replaceFile(f.Path, []byte(e.Document))
+	path, err := target(f.Path)
+	if err == nil {
+		err = replaceFile(path, []byte(e.Document))
+	}
 	if err == nil {
 		return nil
 	}
@@ -34,6 +38,32 @@ func (f File) Run(_ context.Context, e Event) error {
 		why = fmt.Sprintf("the directory %s does not exist", dir)
 	}
 	return failed(f, why, "")
+}
+
+// target returns the file that a path stands for. A link is followed if it was made by
+// somebody who could have changed the target anyway: else anybody who may write to a
+// directory could have keepkey overwrite other files.
+func target(path string) (string, error) {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) || (err == nil && info.Mode()&fs.ModeSymlink == 0) {
+		return path, nil
+	}
+	if err != nil {
+		return "", err
+	}
+	to, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return "", fmt.Errorf("it is a symbolic link that leads nowhere: %w", err)
+	}
+	there, err := os.Stat(to)
+	if err != nil {
+		return "", err
+	}
+	maker, owner := int(info.Sys().(*syscall.Stat_t).Uid), int(there.Sys().(*syscall.Stat_t).Uid)
+	if maker != 0 && maker != os.Geteuid() && maker != owner {
+		return "", fmt.Errorf("it is a symbolic link to %s that another user made (uid %d): name the file itself, or make the link yourself", to, maker)
+	}
+	return to, nil
 }
 
 // Read returns what the file holds.
@@ -67,6 +97,10 @@ func replaceFile(path string, data []byte) error {
 		return err
 	}
 	defer old.Close()
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if ok && owner.Nlink > 1 {
+		return fmt.Errorf("%s has %d names (hard links), and a new file would get only this one: remove the others", path, owner.Nlink)
+	}
 	// One byte more than ours is enough to see that it is a different document.
 	content, err := io.ReadAll(io.LimitReader(old, int64(len(data))+1))
 	if err != nil {
@@ -79,7 +113,6 @@ func replaceFile(path string, data []byte) error {
 	// The file may belong to another user, say the web server's: with our owner and its
 	// mode, its readers would be locked out. Only root can give files away, and others
 	// only to a group they are in, so ownership is best effort: publishing matters more.
-	owner, ok := info.Sys().(*syscall.Stat_t)
 	if ok && (int(owner.Uid) != os.Geteuid() || int(owner.Gid) != os.Getegid()) {
 		a.Owner, a.Group, a.IfPossible = int(owner.Uid), int(owner.Gid), true
 	}

@@ -2,6 +2,8 @@ package hooks
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -83,3 +85,70 @@ func TestFileThatCannotBeWrittenSaysWhy(t *testing.T) {
 		t.Errorf("reading back from a pipe: error %v", err)
 	}
 }
+
+// Whoever reads a file by a link reads what the link leads to.
+func TestLinksAreFollowed(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	target, link, chained := filepath.Join(dir, "served", "pins.json"), filepath.Join(dir, "pins.json"), filepath.Join(dir, "again.json")
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, "served"), 0o700), os.WriteFile(target, []byte("old"), 0o640), os.Symlink("served/pins.json", link), os.Symlink(link, chained)); err != nil {
+		t.Fatal(err)
+	}
+	for i, path := range []string{link, chained} {
+		document := fmt.Sprintf("new %d", i)
+		if err := (File{path}).Run(t.Context(), Event{Document: document}); err != nil {
+			t.Fatal(err)
+		}
+		data, err := os.ReadFile(target)
+		info, err2 := os.Stat(target)
+		if err != nil || err2 != nil || string(data) != document || info.Mode().Perm() != 0o640 {
+			t.Errorf("the target holds %q (%v)", data, errors.Join(err, err2))
+		}
+		if to, err := os.Readlink(path); err != nil {
+			t.Errorf("%s is no link any more (%v), to %q", path, err, to)
+		}
+	}
+}
+
+func TestLinksThatCantBeFollowedAreRefused(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		make func(path, other string) error
+		want string
+	}{
+		{"to nowhere", func(path, _ string) error { return os.Symlink("nowhere", path) }, "it is a symbolic link that leads nowhere"},
+		{"to itself", func(path, _ string) error { return os.Symlink(path, path) }, "it is a symbolic link that leads nowhere"},
+		{"a hard link", func(path, other string) error { return os.Link(other, path) }, "has 2 names (hard links)"},
+		{"to a directory", func(path, other string) error { return os.Symlink(filepath.Dir(other), path) }, "is not a regular file"},
+		{"that another user made", func(path, other string) error {
+			if os.Geteuid() != 0 {
+				return errSkip
+			}
+			return errors.Join(os.Symlink(other, path), os.Lchown(path, 12345, 12345))
+		}, "that another user made (uid 12345)"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			path, other := filepath.Join(dir, "pins.json"), filepath.Join(dir, "other")
+			if err := os.WriteFile(other, []byte("other"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := tt.make(path, other); errors.Is(err, errSkip) {
+				t.Skip("only root can make such a link")
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			err := (File{path}).Run(t.Context(), Event{Document: "new"})
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+			if data, err := os.ReadFile(other); string(data) != "other" {
+				t.Errorf("the other file holds %q (%v)", data, err)
+			}
+		})
+	}
+}
+
+var errSkip = errors.New("skip")
