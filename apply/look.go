@@ -112,6 +112,9 @@ func (l *lineage) checkStored() {
 	if c == nil {
 		return
 	}
+	if r := l.state.Pending(); r != nil && r.Before != nil {
+		l.disk.BeforeProblem = l.store.Live.Verify(keystore.Version{N: r.Before.Version, Digest: r.Before.Digest})
+	}
 	want := keystore.Version{N: c.Version, Digest: c.Digest}
 	if l.checks.stored == want {
 		return

@@ -13,6 +13,7 @@ import (
 
 	"keepkey/acme"
 	"keepkey/keystore"
+	"keepkey/pinset"
 	"keepkey/plan"
 )
 
@@ -26,6 +27,9 @@ const (
 // obtain gets a certificate, for the active key or for the one that a rollover
 // switches to, and stores it as a new version. What is installed is not touched.
 func (l *lineage) obtain(ctx context.Context, a plan.Action) error {
+	if a.Version > 0 {
+		return l.switchBack(ctx, a)
+	}
 	limit := l.ObtainTime
 	if limit == 0 {
 		limit = obtainTime
@@ -37,6 +41,37 @@ func (l *lineage) obtain(ctx context.Context, a plan.Action) error {
 		l.heard(err)
 	}
 	return err
+}
+
+// switchBack undoes a rollover with the certificate from before, which is valid still: so
+// there is a way back while the CA is down.
+func (l *lineage) switchBack(ctx context.Context, a plan.Action) error {
+	before, target := l.state.Rollover.Before, l.state.Target(a)
+	key, err := l.store.Keys.Signer(target)
+	if err != nil {
+		return err
+	}
+	if _, err := l.store.Live.Inspect(a.Version, keystore.Want{Pin: target, Domains: l.cert.Domains, Now: l.Now()}); err != nil {
+		return err
+	}
+	chain, err := l.store.Live.Chain(a.Version)
+	if err != nil {
+		return err
+	}
+	skew, _ := l.ca(l.cert.ACME).skew()
+	if err := l.lastLook(ctx, target, skew); err != nil {
+		return err
+	}
+	return l.accept(ctx, a, chain, key, before.Directory)
+}
+
+// lastLook is the last look before the key is switched: the clock may have been set back,
+// or be wrong altogether, and what clients get may be something else by now.
+func (l *lineage) lastLook(ctx context.Context, target pinset.Pin, skew time.Duration) error {
+	if stopped := l.lookAll(ctx); stopped != nil {
+		return fmt.Errorf("the key is not switched: %w", cmp.Or(stopped.Err, context.Cause(ctx)))
+	}
+	return plan.CheckSwitch(l.input(), target, skew)
 }
 
 // rejectedError is a certificate that a CA issued and keepkey does not install.
@@ -85,21 +120,16 @@ func (l *lineage) obtainNow(ctx context.Context, a plan.Action) error {
 		return &rejectedError{fmt.Errorf("it is the one that is there already (serial %s)", serial)}
 	}
 	if a.Kind == plan.SwitchKey {
-		// The last look before the key is switched: the clock may have been set back, or
-		// be wrong altogether, and what clients get may be something else by now.
-		if stopped := l.lookAll(ctx); stopped != nil {
-			return fmt.Errorf("the key is not switched: %w", cmp.Or(stopped.Err, context.Cause(ctx)))
-		}
 		skew, _ := client.Skew()
-		if err := plan.CheckSwitch(l.input(), target, skew); err != nil {
+		if err := l.lastLook(ctx, target, skew); err != nil {
 			return err
 		}
 	}
-	return l.accept(ctx, a, chain, key)
+	return l.accept(ctx, a, chain, key, l.cert.ACME.Directory)
 }
 
-// accept stores a certificate and puts it on record.
-func (l *lineage) accept(ctx context.Context, a plan.Action, chain keystore.Chain, key crypto.Signer) error {
+// accept stores a certificate of a CA and puts it on record.
+func (l *lineage) accept(ctx context.Context, a plan.Action, chain keystore.Chain, key crypto.Signer, directory string) error {
 	after := 0
 	if c := l.state.Certificate; c != nil {
 		after = c.Version
@@ -111,7 +141,7 @@ func (l *lineage) accept(ctx context.Context, a plan.Action, chain keystore.Chai
 	leaf := chain.Leaf()
 	return l.commit(ctx, a, plan.Result{Certificate: &plan.Certificate{
 		Version: v.N, Digest: v.Digest, Pin: l.state.Target(a), Serial: fmt.Sprintf("%x", leaf.SerialNumber),
-		Domains: slices.Clone(l.cert.Domains), Directory: l.cert.ACME.Directory, NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter,
+		Domains: slices.Clone(l.cert.Domains), Directory: directory, NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter,
 	}})
 }
 

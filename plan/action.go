@@ -58,7 +58,8 @@ type Action struct {
 	Channel string     // publish, read-back, look, abandon, confirm, retire
 	PinSet  pinset.Set // publish, read-back
 	// Version is the certificate's with install, deploy, check, revoke and prune, and
-	// the pin set's with abandon, confirm and retire.
+	// the pin set's with abandon, confirm and retire. With switch-key it is that of the
+	// stored certificate that is used again, where there is one.
 	Version int
 	// Target is the lineage's name with begin-lineage, a hook's ID with deploy, an
 	// address with check and look, a serial with revoke, a place's ID with close-place.
@@ -89,7 +90,7 @@ func (a Action) ID() string {
 
 // AsksCA reports whether the action needs the CA.
 func (a Action) AsksCA() bool {
-	return a.Kind == Obtain || a.Kind == SwitchKey || a.Kind == Revoke || a.Kind == AskWindow
+	return a.Kind == Obtain || (a.Kind == SwitchKey && a.Version == 0) || a.Kind == Revoke || a.Kind == AskWindow
 }
 
 // purpose is what failures of the action are counted under. Each purpose has its own

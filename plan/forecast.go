@@ -127,7 +127,10 @@ func (in *Input) imaginedCertificate(a Action) *Certificate {
 		Version: 1, Pin: in.State.Target(a), Serial: "unknown", Domains: in.Goal.Domains, Directory: in.Goal.CA,
 		NotBefore: in.Now, NotAfter: in.Now.Add(time.Hour),
 	}
-	if c := in.State.Certificate; c != nil {
+	if c := in.State.Certificate; c != nil && a.Version > 0 {
+		next = *in.State.Rollover.Before
+		next.Version = c.Version + 1
+	} else if c != nil {
 		next.Version, next.NotAfter = c.Version+1, in.Now.Add(c.NotAfter.Sub(c.NotBefore))
 	}
 	return &next

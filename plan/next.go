@@ -65,6 +65,9 @@ type Disk struct {
 	// StoredProblem says what is wrong with the stored version that the state
 	// names: without one it is what was accepted.
 	StoredProblem error
+	// BeforeProblem says what is wrong with the stored version with which a rollover could
+	// be undone.
+	BeforeProblem error
 	// LedgerProblem says where the ledger is damaged.
 	LedgerProblem error
 	// Differs has the channels where a file does not hold what should be there.
@@ -290,7 +293,7 @@ func (p *planner) finding(a Action, f Failure) Finding {
 // meanwhile fills in how long the certificate that stays in use will do.
 func (p *planner) meanwhile(f *Finding) {
 	if c := p.State.Certificate; c != nil {
-		f.Expires, f.Urgent = c.NotAfter, c.NotAfter.Sub(p.Now) < c.NotAfter.Sub(c.NotBefore)/6
+		f.Expires, f.Urgent = c.NotAfter, c.expiresSoon(p.Now)
 	}
 }
 

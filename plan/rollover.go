@@ -25,6 +25,9 @@ type Rollover struct {
 	// the new key is the active one; the old key's pin stays in the pin set for a
 	// while, so that the rollover can be undone.
 	Switched time.Time `json:"switched,omitzero"`
+	// Before is the certificate that was in use before the switch: with it, the rollover
+	// can be undone without a CA.
+	Before *Certificate `json:"before,omitempty"`
 	// Interrupted is the rollover that was not over when this one, of a key that is
 	// compromised, took its place. It comes back when this one is called off: servers
 	// may still present the key that it replaces.
@@ -36,6 +39,7 @@ func (r *Rollover) clone() *Rollover {
 		return nil
 	}
 	c := *r
+	c.Before = r.Before.clone()
 	c.Interrupted = r.Interrupted.clone()
 	return &c
 }
@@ -99,7 +103,7 @@ func (s *State) undo(now time.Time) (*pinset.Entry, error) {
 	case r.Compromised:
 		return nil, s.refuse(Finding{Code: NoWayBack})
 	default:
-		s.Rollover = &Rollover{From: r.To, To: r.From, Asked: now}
+		s.Rollover = &Rollover{From: r.To, To: r.From, Asked: now, Before: r.Before}
 	}
 	return nil, nil
 }
@@ -112,9 +116,10 @@ func (s *State) completeSwitch(now time.Time) {
 	undo := to.Role == Retired
 	from.Role, to.Role = Retired, Active
 	s.Rollover.Switched, s.Rollover.Interrupted, s.Since = now, nil, now
+	s.Rollover.Before = s.Certificate
 	switch {
 	case s.Rollover.Compromised:
-		from.Role = Compromised
+		from.Role, s.Rollover.Before = Compromised, nil
 	case undo:
 		// The key that was active in between goes back among the backups, and nothing has
 		// to leave the pin set.
@@ -162,7 +167,7 @@ func switchKey(in Input) (Action, *Finding) {
 		return Action{}, waits
 	}
 	v := Gate(in, r.To)
-	a := Action{Kind: SwitchKey, At: in.Now, Why: Why{Code: WhyRolloverAsked, Asked: r.Asked, Gate: v}}
+	a := Action{Kind: SwitchKey, At: in.Now, Version: in.storedBefore(), Why: Why{Code: WhyRolloverAsked, Asked: r.Asked, Gate: v}}
 	if r.Compromised {
 		a.Why.Code = WhyCompromiseDeclared
 	}
@@ -176,6 +181,20 @@ func switchKey(in Input) (Action, *Finding) {
 		a.At = f.Next
 	}
 	return a, nil
+}
+
+// storedBefore is the version of the stored certificate with which a rollover can be undone;
+// 0 if there is none that would do for a while.
+func (in Input) storedBefore() int {
+	r := in.State.Pending()
+	if r == nil || in.Disk.BeforeProblem != nil || in.State.key(r.To).Role != Retired {
+		return 0
+	}
+	c := r.Before
+	if c == nil || c.Pin != r.To || !SameNames(c.Domains, in.Goal.Domains) || in.Now.Before(c.NotBefore) || c.expiresSoon(in.Now) {
+		return 0
+	}
+	return c.Version
 }
 
 // unpublished finds a channel that does not have the newest pin set yet: a

@@ -167,11 +167,7 @@ func (s State) Clone() State {
 	c := s
 	c.Keys, c.Issued = slices.Clone(s.Keys), slices.Clone(s.Issued)
 	c.Orders = slices.Clone(s.Orders) // what an order holds is never changed
-	if s.Certificate != nil {
-		cert := *s.Certificate
-		cert.Domains = slices.Clone(cert.Domains)
-		c.Certificate = &cert
-	}
+	c.Certificate = s.Certificate.clone()
 	if s.Window != nil {
 		w := *s.Window
 		c.Window = &w
@@ -194,6 +190,20 @@ func (s State) Clone() State {
 	}
 	c.Failures = maps.Clone(s.Failures)
 	return c
+}
+
+func (c *Certificate) clone() *Certificate {
+	if c == nil {
+		return nil
+	}
+	copied := *c
+	copied.Domains = slices.Clone(c.Domains)
+	return &copied
+}
+
+// expiresSoon reports that less than a sixth of the certificate's lifetime is left.
+func (c *Certificate) expiresSoon(now time.Time) bool {
+	return c.NotAfter.Sub(now) < c.NotAfter.Sub(c.NotBefore)/6
 }
 
 // key returns a key by its pin, or nil.

@@ -57,6 +57,9 @@ func Describe(a plan.Action) string {
 	case plan.Obtain:
 		return "obtain a certificate for the active key"
 	case plan.SwitchKey:
+		if a.Version > 0 {
+			return fmt.Sprintf("make the key before the active one again, with its certificate (version %d)", a.Version)
+		}
 		return "obtain a certificate for the backup key, and make it the active one"
 	case plan.RetirePin:
 		return "take the old key's pin out of the pin set"
