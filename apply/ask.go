@@ -96,7 +96,7 @@ func (r *Runner) asked(ctx context.Context, cert config.Certificate, o RotateOpt
 	if in.State.IsZero() {
 		return fail(l.nothingYet())
 	}
-	a := plan.Action{Kind: plan.BeginRollover}
+	a := plan.Action{Kind: plan.BeginRollover, Pin: plan.NextActive(in)}
 	switch {
 	case o.Undo:
 		a.Kind = plan.Undo

@@ -223,7 +223,7 @@ func (l *lineage) do(ctx context.Context, a plan.Action) error {
 		if err := l.store.Live.Prune(a.Version); err != nil {
 			return err
 		}
-	case plan.BeginLineage, plan.RetirePin, plan.Abandon, plan.BeginRollover:
+	case plan.BeginLineage, plan.RetirePin, plan.Abandon, plan.BeginRollover, plan.WriteOff:
 	default:
 		return fmt.Errorf("no such action: %q", a.Kind)
 	}

@@ -83,6 +83,8 @@ func runPins(c *cli.Context, g *globals, o *pinsOptions) error {
 // warning is for a key that clients should not accept.
 func warning(k status.Key) string {
 	switch k.Role {
+	case plan.Lost:
+		return " (nobody has this key any more: do not ship it)"
 	case plan.Retired:
 		return " (not served any more: do not ship it)"
 	case plan.Active, plan.Compromised: // an active one is about to be replaced

@@ -29,6 +29,7 @@ const (
 	BeginRollover Kind = "begin-rollover"
 	Prune         Kind = "prune"
 	Look          Kind = "look"
+	WriteOff      Kind = "write-off"
 )
 
 // The actions that only a person asks for.
@@ -53,7 +54,8 @@ type Action struct {
 
 	Role    Role           // generate-key
 	KeyType pinset.KeyType // generate-key
-	// Pin is the key that takes over: begin-rollover, declare-compromise.
+	// Pin is the key that takes over (begin-rollover, declare-compromise), or that is lost
+	// (write-off).
 	Pin     pinset.Pin
 	Channel string     // publish, read-back, look, abandon, confirm, retire
 	PinSet  pinset.Set // publish, read-back
@@ -82,8 +84,11 @@ type Action struct {
 // ID identifies the action within a run.
 func (a Action) ID() string {
 	version := ""
-	if a.Kind == Abandon || a.Kind == Prune {
+	switch a.Kind {
+	case Abandon, Prune:
 		version = strconv.Itoa(a.Version)
+	case WriteOff:
+		version = a.Pin.Hex()
 	}
 	return strings.Join([]string{string(a.Kind), string(a.Role), a.Channel, a.Target, version}, "\x00")
 }
@@ -144,6 +149,7 @@ const (
 	WhyBreakageAccepted   WhyCode = "breakage-accepted"
 	WhyOldCertificate     WhyCode = "old-certificate"
 	WhyOutThere           WhyCode = "out-there" // to see what clients get
+	WhyKeyLost            WhyCode = "key-lost"
 )
 
 // Why is a reason with what it is about.

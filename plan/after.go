@@ -131,13 +131,17 @@ func (s *State) after(a Action, r Result) (*pinset.Entry, error) {
 		s.Rollover = nil
 	case BeginRollover:
 		s.succeed(Action{Kind: SwitchKey}) // who asks does not wait for a back-off
-		return nil, s.beginRollover(r.At)
+		return nil, s.beginRollover(a.Pin, r.At)
 	case DeclareCompromise:
 		s.succeed(Action{Kind: SwitchKey})
 		return nil, s.declareCompromise(a.Pin, a.Accept, r.At)
 	case Undo:
 		s.succeed(Action{Kind: SwitchKey})
 		return s.undo(r.At)
+	case WriteOff:
+		if k := s.key(a.Pin); k != nil && k.Role == Backup {
+			k.Role = Lost
+		}
 	case ForgetHost:
 		delete(s.Hosts, a.Host)
 	case Prune, Look:

@@ -151,7 +151,7 @@ func (s *State) checkKeys() error {
 		switch k.Role {
 		case Active:
 			actives++
-		case Backup, Retired, Compromised:
+		case Backup, Retired, Compromised, Lost:
 		default:
 			return fmt.Errorf("the key %s has the role %q", k.Pin, k.Role)
 		}

@@ -153,6 +153,7 @@ func (p *planner) all() {
 	p.offer(retirePin(in))
 	p.add(abandonments(in)...)
 	p.offer(next, note)
+	p.add(writeOffs(in)...)
 	p.add(prunings(in)...)
 	if next.Kind == SwitchKey && !next.At.After(in.Now) && !in.Tried[next.ID()] {
 		return // the certificate for the new key makes one for the old key needless
@@ -364,12 +365,7 @@ func (p *planner) refuse() (blocked bool) {
 // refuseWithoutKey finds keys that are not usable.
 func (p *planner) refuseWithoutKey() (blocked bool) {
 	in := p.Input
-	usable := 0
-	for _, k := range in.State.Backups() {
-		if in.Disk.KeyProblems[k.Pin] == nil {
-			usable++
-		}
-	}
+	usable := len(in.usable())
 	if active := in.State.Active(); active != nil {
 		if err := in.Disk.KeyProblems[active.Pin]; err != nil {
 			f := Finding{Code: KeyMissing, Pin: active.Pin, Err: err, CanRotate: usable > 0}
@@ -397,7 +393,7 @@ func missingKey(in Input) *Action {
 	if in.State.Active() == nil {
 		return &Action{Kind: GenerateKey, Role: Active, KeyType: in.Goal.KeyType, Why: Why{Code: WhyNoActiveKey}}
 	}
-	if have, want := len(in.State.Backups()), wantedBackups(in); have < want {
+	if have, want := len(in.usable()), wantedBackups(in); have < want {
 		return &Action{Kind: GenerateKey, Role: Backup, KeyType: in.Goal.KeyType, Why: Why{Code: WhyTooFewBackups, Have: have, Want: want}}
 	}
 	return nil

@@ -360,7 +360,7 @@ func TestNext(t *testing.T) {
 		{"without the backup key renewals go on", func(in *Input) {
 			in.Now = t0.Add(65 * day)
 			in.Disk.KeyProblems = map[pinset.Pin]error{testPin(2): errors.New("gone")}
-		}, "problem: backup-missing\nnow: obtain\n"},
+		}, "problem: backup-missing\nnow: generate-key backup\nnow: obtain\n"},
 		{"a state from an old backup is not gone by", func(in *Input) { in.Disk.Live = 2 }, "problem: state-outdated (blocks)\n"},
 		{"a live that is not ours is not overwritten", func(in *Input) { in.Disk.LiveProblem = errors.New("a directory") }, "problem: live-foreign (blocks)\n"},
 	}

@@ -52,18 +52,21 @@ func (s State) Pending() *Rollover {
 	return nil
 }
 
-// beginRollover has the first backup key become the active one.
-func (s *State) beginRollover(now time.Time) error {
+// beginRollover has a backup key become the active one; a zero pin stands for the first.
+func (s *State) beginRollover(to pinset.Pin, now time.Time) error {
 	backups := s.Backups()
-	switch {
-	case s.Certificate == nil || len(backups) == 0:
+	if to.IsZero() && len(backups) > 0 {
+		to = backups[0].Pin
+	}
+	switch k := s.key(to); {
+	case s.Certificate == nil || k == nil || k.Role != Backup:
 		return s.refuse(Finding{Code: NothingYet})
 	case s.Rollover != nil && s.Rollover.Switched.IsZero():
 		return nil // asked for already; it goes on
 	case s.Rollover != nil:
 		return s.refuse(Finding{Code: RolloverNotOver, Time: s.Rollover.Switched})
 	}
-	s.Rollover = &Rollover{From: s.Active().Pin, To: backups[0].Pin, Asked: now}
+	s.Rollover = &Rollover{From: s.Active().Pin, To: to, Asked: now}
 	return nil
 }
 
@@ -72,6 +75,9 @@ func (s *State) beginRollover(now time.Time) error {
 func (s *State) declareCompromise(to pinset.Pin, acceptBreakage bool, now time.Time) error {
 	if r := s.Rollover; r != nil && r.Compromised && r.Switched.IsZero() {
 		r.BreakageAccepted = r.BreakageAccepted || acceptBreakage // asked for already; it goes on
+		if k := s.key(to); k != nil && k.Role == Backup {
+			r.To = to // the one before may be lost
+		}
 		return nil
 	}
 	switch k := s.key(to); {
@@ -127,18 +133,47 @@ func (s *State) completeSwitch(now time.Time) {
 	}
 }
 
+// usable returns the backup keys whose files are there and whole.
+func (in Input) usable() []Key {
+	return slices.DeleteFunc(in.State.Backups(), func(k Key) bool { return in.Disk.KeyProblems[k.Pin] != nil })
+}
+
+// NextActive is the key that a rollover goes to: the first backup key that is usable, or
+// zero.
+func NextActive(in Input) pinset.Pin {
+	if usable := in.usable(); len(usable) > 0 {
+		return usable[0].Pin
+	}
+	return pinset.Pin{}
+}
+
+// writeOffs returns the backup keys to write off: their files are missing or damaged, and
+// others have taken their places in every pin set. That waits as long as an old pin does
+// after a rollover, since somebody may restore the files.
+func writeOffs(in Input) []Action {
+	usable := in.usable()
+	if len(usable) < wantedBackups(in) || len(usable) == len(in.State.Backups()) || unpublished(in) != nil {
+		return nil
+	}
+	newest := slices.MaxFunc(usable, func(a, b Key) int { return a.Created.Compare(b.Created) })
+	var actions []Action
+	for _, k := range in.State.Backups() {
+		if r := in.State.Rollover; in.Disk.KeyProblems[k.Pin] != nil && (r == nil || r.To != k.Pin) {
+			actions = append(actions, Action{Kind: WriteOff, Pin: k.Pin, At: newest.Created.Add(in.Goal.KeepOldPin), Why: Why{Code: WhyKeyLost}})
+		}
+	}
+	return actions
+}
+
 // Successor picks the key that takes over from a compromised one: the first backup
 // key that is usable and whose gate is open, or else the first that is usable. It is
 // zero when there is none.
 func Successor(in Input) pinset.Pin {
-	if r := in.State.Pending(); r != nil && r.Compromised {
+	if r := in.State.Pending(); r != nil && r.Compromised && in.Disk.KeyProblems[r.To] == nil {
 		return r.To
 	}
 	var first pinset.Pin
-	for _, k := range in.State.Backups() {
-		if in.Disk.KeyProblems[k.Pin] != nil {
-			continue
-		}
+	for _, k := range in.usable() {
 		if Gate(in, k.Pin).Open {
 			return k.Pin
 		}
@@ -157,10 +192,10 @@ func switchKey(in Input) (Action, *Finding) {
 		return Action{}, nil
 	}
 	if in.Disk.KeyProblems[r.To] != nil {
-		return Action{}, &Finding{Code: SuccessorMissing, Pin: r.To}
+		return Action{}, &Finding{Code: SuccessorMissing, Pin: r.To, Compromised: r.Compromised, CanRotate: len(in.usable()) > 0}
 	}
 	if r.Compromised { // no publication is waited for
-		if len(in.State.Backups()) < wantedBackups(in) {
+		if len(in.usable()) < wantedBackups(in) {
 			return Action{}, &Finding{Code: BackupsAwaited, Compromised: true}
 		}
 	} else if waits := unpublished(in); waits != nil {
@@ -203,7 +238,7 @@ func unpublished(in Input) *Finding {
 	if in.Disk.LedgerProblem != nil {
 		return &Finding{Code: LedgerAwaited}
 	}
-	if len(in.State.Backups()) < wantedBackups(in) {
+	if len(in.usable()) < wantedBackups(in) {
 		return &Finding{Code: BackupsAwaited}
 	}
 	want := Wanted(in)
@@ -342,5 +377,9 @@ func schedule(in Input) Action {
 	if in.Goal.RolloverEvery == 0 || s.Rollover != nil || s.Certificate == nil {
 		return Action{}
 	}
-	return Action{Kind: BeginRollover, At: s.Since.Add(in.Goal.RolloverEvery), Why: Why{Code: WhySchedule, Every: in.Goal.RolloverEvery}}
+	to := NextActive(in)
+	if to.IsZero() {
+		return Action{} // another is made first
+	}
+	return Action{Kind: BeginRollover, Pin: to, At: s.Since.Add(in.Goal.RolloverEvery), Why: Why{Code: WhySchedule, Every: in.Goal.RolloverEvery}}
 }

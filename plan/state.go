@@ -19,6 +19,8 @@ const (
 	// Compromised is a key that others may have: never served or published again
 	// (RFC 5280 section 5.3.1).
 	Compromised Role = "compromised"
+	// Lost is a backup key whose file is missing or damaged. Another has taken its place.
+	Lost Role = "lost"
 )
 
 // State is all that keepkey remembers of a lineage besides the ledger and the files

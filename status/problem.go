@@ -144,7 +144,7 @@ func lostKeys(p *Problem, name string, f plan.Finding) bool {
 		return p.say("no new key takes its place; "+servedOn, "restore the key file from a backup", do)
 	case plan.BackupMissing:
 		p.Subject = fmt.Sprintf("a backup key can't be used: %v", f.Err)
-		return p.say(renewsOn+"; this key can't take over", "restore the key file from a backup")
+		return p.say(renewsOn+"; another backup key takes its place", "restore the key file from a backup; if nobody does, it is written off")
 	case plan.KeyTypeDiffers:
 		p.Severity = Info
 		p.Subject = fmt.Sprintf("the backup key %s is of type %s, and the configuration asks for another: that is for the backup keys made from now on", f.Pin, f.KeyType)
@@ -358,6 +358,13 @@ func waiting(p *Problem, name string, f plan.Finding) bool {
 			p.Severity = Warning
 			p.Subject = fmt.Sprintf("the key that should take over can't be used: %v", f.Err)
 			p.Safe = "nothing was changed"
+		}
+		p.Do = []string{"restore its file from a backup"}
+		switch {
+		case f.Compromised:
+			p.Do = append(p.Do, "or have another key take over: keepkey rotate --compromised --name "+name)
+		case f.CanRotate:
+			p.Do = append(p.Do, "or call this rollover off: keepkey rotate --undo --name "+name, "and have another key take over: keepkey rotate --name "+name)
 		}
 	case plan.BackupsAwaited:
 		p.Subject = "the rollover waits until the next backup key is there"

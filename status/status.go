@@ -98,8 +98,8 @@ func Of(in plan.Input, p plan.Plan) Lineage {
 	}
 	l.setCertificate(in)
 	l.Keys = keysOf(in.State)
-	if backups := in.State.Backups(); len(backups) > 0 {
-		g := GateOf(in.Goal.Name, plan.Gate(in, backups[0].Pin))
+	if next := plan.NextActive(in); !next.IsZero() {
+		g := GateOf(in.Goal.Name, plan.Gate(in, next))
 		l.Gate = &g
 	}
 	clients := in.Goal.Clients()

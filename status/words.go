@@ -74,6 +74,8 @@ func Describe(a plan.Action) string {
 			return "look at what clients of channel " + a.Channel + " get"
 		}
 		return "look at the key that " + a.Target + " serves"
+	case plan.WriteOff:
+		return fmt.Sprintf("write the lost backup key %s off", a.Pin)
 	case plan.Prune:
 		return fmt.Sprintf("remove the files of certificate version %d", a.Version)
 	}
@@ -142,6 +144,8 @@ func reason(a plan.Action) string {
 		return "until then the rollover can be undone (keepkey rotate --undo)"
 	case plan.WhyBreakageAccepted:
 		return "they would keep the compromised key in use, and a person accepted the breakage"
+	case plan.WhyKeyLost:
+		return "its file was not restored, and another key has its place"
 	case plan.WhyOutThere:
 		return "what is out there may have changed"
 	case plan.WhyOldCertificate:
