@@ -29,6 +29,12 @@ type Order struct {
 	problem        string
 }
 
+// Finalized reports whether a certificate was asked for, so that the CA issued one or is
+// about to.
+func (o Order) Finalized() bool {
+	return o.status == acme.StatusProcessing || o.status == acme.StatusValid
+}
+
 // OrderRequest is what a certificate is asked for.
 type OrderRequest struct {
 	Domains []string

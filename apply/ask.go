@@ -3,8 +3,10 @@ package apply
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"keepkey/config"
+	"keepkey/pinset"
 	"keepkey/plan"
 )
 
@@ -15,9 +17,58 @@ type RotateOptions struct {
 	// Compromised says that others may have the active key: it is replaced without
 	// waiting for publications, and its certificates are revoked.
 	Compromised bool
+	// Key, with Compromised, says which keys others may have: the active one, all backup
+	// keys, all retired ones, all of these, or the one with a pin. "" is for the active one,
+	// where that is not in doubt.
+	Key string
 	// AcceptBreakage, with Compromised, gives up the clients whose pin sets keep the
 	// gate closed.
 	AcceptBreakage bool
+	// Now, with Compromised, waits for no host that does not serve the new key yet.
+	Now bool
+	// Tell is told what is about to be put on record, and in which state.
+	Tell func(plan.Input, plan.Action)
+
+	keys []pinset.Pin // what Key stands for
+}
+
+// Which keys others may have, besides the pin of one.
+const (
+	ActiveKey   = "active"
+	BackupKeys  = "backup"
+	RetiredKeys = "retired"
+	AllKeys     = "all"
+)
+
+// resolve finds the keys that are meant.
+func (r *Runner) resolve(ctx context.Context, cert config.Certificate, o *RotateOptions) error {
+	if o.Key == "" {
+		return nil
+	}
+	l, err := r.newRun(cert, Options{}).look(ctx)
+	if err != nil || l.state.IsZero() {
+		return err // who asks is told
+	}
+	o.keys, err = l.keys(o.Key)
+	return err
+}
+
+// keys returns the keys that go by a name.
+func (l *lineage) keys(name string) ([]pinset.Pin, error) {
+	roles := map[string][]plan.Role{
+		ActiveKey: {plan.Active}, BackupKeys: {plan.Backup, plan.Lost}, RetiredKeys: {plan.Retired},
+		AllKeys: {plan.Active, plan.Backup, plan.Lost, plan.Retired},
+	}[name]
+	var pins []pinset.Pin
+	for _, k := range l.state.Keys {
+		if slices.Contains(roles, k.Role) || k.Pin.String() == name {
+			pins = append(pins, k.Pin)
+		}
+	}
+	if len(pins) == 0 {
+		return nil, &plan.Refusal{Lineage: l.cert.Name, Finding: plan.Finding{Code: plan.NoSuchKey, Target: name}}
+	}
+	return pins, nil
 }
 
 // Rotate puts on record that the active key should be replaced by the first backup
@@ -28,8 +79,12 @@ func (r *Runner) Rotate(ctx context.Context, cert config.Certificate, o RotateOp
 	if err := r.lookFirst(ctx, cert); err != nil {
 		return err
 	}
+	// Before another key is made, which nobody else has.
+	if err := r.resolve(ctx, cert, &o); err != nil {
+		return err
+	}
 	if o.AcceptBreakage {
-		if err := r.ensureSuccessor(ctx, cert); err != nil {
+		if err := r.ensureSuccessor(ctx, cert, o.keys); err != nil {
 			return err
 		}
 	}
@@ -44,6 +99,9 @@ func (r *Runner) Rotate(ctx context.Context, cert config.Certificate, o RotateOp
 		if v := plan.Gate(in, ro.To); !v.Open {
 			return &plan.Refusal{Lineage: cert.Name, Finding: plan.Finding{Code: plan.GateClosed, Gate: v, Compromised: ro.Compromised}}
 		}
+	}
+	if o.Tell != nil {
+		o.Tell(l.input(), a)
 	}
 	return l.commit(ctx, a, plan.Result{})
 }
@@ -62,12 +120,12 @@ func (r *Runner) lookFirst(ctx context.Context, cert config.Certificate) error {
 
 // ensureSuccessor makes a key to take over when no backup key can: no client knows
 // it, but a server with it is better than one with a key that others have.
-func (r *Runner) ensureSuccessor(ctx context.Context, cert config.Certificate) error {
+func (r *Runner) ensureSuccessor(ctx context.Context, cert config.Certificate, compromised []pinset.Pin) error {
 	l, err := r.newRun(cert, Options{}).look(ctx)
 	if err != nil || l.state.Certificate == nil {
 		return err
 	}
-	if !plan.Successor(l.input()).IsZero() {
+	if !plan.Successor(l.input(), compromised...).IsZero() {
 		return nil
 	}
 	return l.generateKey(ctx, plan.Action{Kind: plan.GenerateKey, Role: plan.Backup, KeyType: cert.KeyType})
@@ -75,6 +133,9 @@ func (r *Runner) ensureSuccessor(ctx context.Context, cert config.Certificate) e
 
 // PlanRotate says what Rotate, and the runs after it, would do.
 func (r *Runner) PlanRotate(ctx context.Context, cert config.Certificate, o RotateOptions) (plan.Plan, error) {
+	if err := r.resolve(ctx, cert, &o); err != nil {
+		return plan.Plan{}, err
+	}
 	_, in, _, err := r.asked(ctx, cert, o)
 	if err != nil {
 		return plan.Plan{}, err
@@ -101,9 +162,13 @@ func (r *Runner) asked(ctx context.Context, cert config.Certificate, o RotateOpt
 	case o.Undo:
 		a.Kind = plan.Undo
 	case o.Compromised:
-		a = plan.Action{Kind: plan.DeclareCompromise, Pin: plan.Successor(in), Accept: o.AcceptBreakage}
+		a = plan.Action{Kind: plan.DeclareCompromise, Keys: o.keys, Pin: plan.Successor(in, o.keys...), Accept: o.AcceptBreakage, Now: o.Now}
 	}
 	if err := in.Follow(a, plan.Result{At: in.Now}); err != nil {
+		var refused *plan.Refusal
+		if errors.As(err, &refused) && refused.Finding.Code == plan.NoSuccessor {
+			refused.Finding.Target = o.Key
+		}
 		return fail(err)
 	}
 	for _, p := range plan.Next(in).Problems {

@@ -131,7 +131,12 @@ func TestACompromisedKeyIsReplacedAtAPriceOnlyWhenThatIsAccepted(t *testing.T) {
 	bad, old := w.state(cert).Active().Pin, w.live(cert)
 	before := w.snapshot(cert)
 
+	// It has to be said which key it is: the active one, or the one before.
 	err := w.runner().Rotate(t.Context(), cert, apply.RotateOptions{Compromised: true})
+	if refusal(err, plan.WhichKey) == "" || w.snapshot(cert) != before {
+		t.Fatalf("%v, want a refusal that asks which key", err)
+	}
+	err = w.runner().Rotate(t.Context(), cert, apply.RotateOptions{Compromised: true, Key: apply.ActiveKey})
 	if told := refusal(err, plan.GateClosed); !strings.Contains(told, "version 1 on channel app lacks the key's pin") || !strings.Contains(told, "--accept-breakage") {
 		t.Fatalf("%v: %q, want a refusal that says who would be locked out", err, told)
 	}
@@ -140,7 +145,7 @@ func TestACompromisedKeyIsReplacedAtAPriceOnlyWhenThatIsAccepted(t *testing.T) {
 	}
 
 	r := w.runner()
-	if err := r.Rotate(t.Context(), cert, apply.RotateOptions{Compromised: true, AcceptBreakage: true}); err != nil {
+	if err := r.Rotate(t.Context(), cert, apply.RotateOptions{Compromised: true, Key: apply.ActiveKey, AcceptBreakage: true}); err != nil {
 		t.Fatal(err)
 	}
 	if rep := r.Renew(t.Context(), cert, apply.Options{}); len(rep.Problems) > 0 {
@@ -270,7 +275,7 @@ func TestWithoutAnyBackupKeyANewOneTakesOverOnlyAtAPrice(t *testing.T) {
 		t.Fatalf("there are %d keys now", n)
 	}
 	r := w.runner()
-	if err := r.Rotate(t.Context(), cert, apply.RotateOptions{Compromised: true, AcceptBreakage: true}); err != nil {
+	if err := r.Rotate(t.Context(), cert, apply.RotateOptions{Compromised: true, Key: apply.ActiveKey, AcceptBreakage: true}); err != nil {
 		t.Fatal(err)
 	}
 	rep := r.Renew(t.Context(), cert, apply.Options{})

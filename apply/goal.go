@@ -14,7 +14,7 @@ func Goal(cert config.Certificate) plan.Goal {
 	g := plan.Goal{
 		Name: cert.Name, Domains: cert.Domains, CA: cert.ACME.Directory, KeyType: cert.KeyType, Backups: cert.Backups,
 		NobodyPins: cert.NobodyPins,
-		Deploy:     ids(cert.Deploy), Check: cert.Check, KeepOldPin: cert.KeepOldPin, RolloverEvery: cert.RolloverEvery,
+		Deploy:     ids(cert.Deploy), Check: cert.Check, KeepOldPin: cert.KeepOldPin, RolloverEvery: cert.RolloverEvery, ForceAfter: cert.ForceAfter,
 	}
 	for _, ch := range cert.Channels {
 		out := plan.Channel{

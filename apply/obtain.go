@@ -130,19 +130,28 @@ func (l *lineage) obtainNow(ctx context.Context, a plan.Action) error {
 
 // accept stores a certificate of a CA and puts it on record.
 func (l *lineage) accept(ctx context.Context, a plan.Action, chain keystore.Chain, key crypto.Signer, directory string) error {
+	c, err := l.stored(chain, key, l.cert.Domains, directory)
+	if err != nil {
+		return err
+	}
+	return l.commit(ctx, a, plan.Result{Certificate: c})
+}
+
+// stored stores a certificate as a new version.
+func (l *lineage) stored(chain keystore.Chain, key crypto.Signer, domains []string, directory string) (*plan.Certificate, error) {
 	after := 0
 	if c := l.state.Certificate; c != nil {
 		after = c.Version
 	}
 	v, err := l.store.Live.Add(after, chain, key)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	leaf := chain.Leaf()
-	return l.commit(ctx, a, plan.Result{Certificate: &plan.Certificate{
-		Version: v.N, Digest: v.Digest, Pin: l.state.Target(a), Serial: fmt.Sprintf("%x", leaf.SerialNumber),
-		Domains: slices.Clone(l.cert.Domains), Directory: directory, NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter,
-	}})
+	return &plan.Certificate{
+		Version: v.N, Digest: v.Digest, Pin: pinset.OfCertificate(leaf), Serial: fmt.Sprintf("%x", leaf.SerialNumber),
+		Domains: slices.Clone(domains), Directory: directory, NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter,
+	}, nil
 }
 
 // order resumes the order on record, if it still fits, or places a new one and puts it

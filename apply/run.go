@@ -209,6 +209,8 @@ func (l *lineage) do(ctx context.Context, a plan.Action) error {
 		return l.obtain(ctx, a)
 	case plan.Revoke:
 		return l.revoke(ctx, a)
+	case plan.Collect:
+		return l.collect(ctx, a)
 	case plan.Install:
 		return l.install(ctx, a)
 	case plan.Deploy:

@@ -90,7 +90,9 @@ func (r *randomLife) tell(what, format string, args ...any) {
 
 var commands = []string{
 	"renew", "renew", "renew --force", "rotate --name api", "rotate --name api --when-open", "rotate --name api --undo",
-	"rotate --name api --compromised", "rotate --name api --compromised --accept-breakage",
+	"rotate --name api --compromised", "rotate --name api --compromised --key active", "rotate --name api --compromised --accept-breakage",
+	"rotate --name api --compromised --key backup", "rotate --name api --compromised --key retired",
+	"rotate --name api --compromised --key all --accept-breakage",
 	"channel confirm --name api --channel web --version 1",
 }
 

@@ -85,8 +85,10 @@ var sweeps = []sweep{
 	{name: "undo", setup: []step{{args: "renew"}, {args: "rotate --name api"}},
 		step: step{args: "rotate --name api --undo", after: time.Hour}, asked: true},
 	{name: "compromised", setup: []step{{args: "renew"}}, step: step{args: "rotate --name api --compromised"}, asked: true},
+	{name: "another key is compromised", setup: []step{{args: "renew"}, {args: "rotate --name api"}},
+		step: step{args: "rotate --name api --compromised --key retired", after: time.Hour}, asked: true},
 	{name: "compromised at a price", setup: []step{{args: "renew"}, {args: "rotate --name api"}},
-		step: step{args: "rotate --name api --compromised --accept-breakage", after: time.Hour}, asked: true},
+		step: step{args: "rotate --name api --compromised --key active --accept-breakage", after: time.Hour}, asked: true},
 }
 
 func TestEveryFaultPointIsSurvived(t *testing.T) {

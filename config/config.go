@@ -47,6 +47,9 @@ type Certificate struct {
 	// KeepOldPin is how long after a rollover the old key's pin stays in the pin
 	// set. Until then the rollover can be undone.
 	KeepOldPin time.Duration
+	// ForceAfter is how long after the switch from a compromised key hosts that fail to
+	// serve the new one are waited for.
+	ForceAfter time.Duration
 	// RolloverEvery is the age of the active key at which a rollover begins without
 	// being asked for; 0 for never.
 	RolloverEvery time.Duration

@@ -30,7 +30,7 @@ func TestMinimalConfigurationGetsDefaults(t *testing.T) {
 		Certificates: []Certificate{{
 			Name: "api.example.com", Domains: []string{"api.example.com"},
 			ACME:    ACME{Directory: "https://acme-v02.api.letsencrypt.org/directory", AcceptTerms: true},
-			KeyType: pinset.EC256, Backups: 1, KeepOldPin: week,
+			KeyType: pinset.EC256, Backups: 1, KeepOldPin: week, ForceAfter: time.Hour,
 			Challenge: Challenge{HTTP01: &HTTP01{Listen: ":80"}},
 		}},
 	}

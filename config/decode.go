@@ -32,7 +32,7 @@ func Parse(file string, data []byte, knownProvider func(name string) error) (*Co
 	cfg := &Config{File: abs, State: "/var/lib/keepkey"}
 	ca := ACME{Directory: directories["letsencrypt"]}
 	var acmeNode, certificates *yaml.Node
-	defaults := Certificate{KeyType: pinset.EC256, Backups: 1, KeepOldPin: week, Challenge: Challenge{HTTP01: &HTTP01{Listen: ":80"}}}
+	defaults := Certificate{KeyType: pinset.EC256, Backups: 1, KeepOldPin: week, ForceAfter: time.Hour, Challenge: Challenge{HTTP01: &HTTP01{Listen: ":80"}}}
 	d.mapping(root, "", fields{
 		"state":     d.path(&cfg.State, "the path of the state directory"),
 		"group":     d.text(&cfg.Group, "the name of a group"),
@@ -148,6 +148,7 @@ func (d *decoder) rollover(dest *Certificate) func(*yaml.Node, string) {
 	return func(n *yaml.Node, path string) {
 		d.mapping(n, path, fields{
 			"keep_old_pin": d.duration(&dest.KeepOldPin, 0, 366*day, "a duration such as 7d, at most 366d"),
+			"force_after":  d.duration(&dest.ForceAfter, time.Minute, 366*day, "a duration such as 1h, from 1m to 366d"),
 			"every":        d.duration(&dest.RolloverEvery, day, 3660*day, "a duration such as 365d, from 1d to 3660d"),
 		})
 	}

@@ -104,11 +104,20 @@ func (c *checker) abandoned(channel string, version int) bool {
 func (c *checker) promise() {
 	for _, h := range c.out.Held {
 		for _, pin := range c.out.Served {
+			if c.givenUp(pin) {
+				continue // clients are told to refuse it
+			}
 			if !slices.Contains(h.Pins, pin) && !c.abandoned(h.Channel, h.Version) {
 				c.violate("promise", "clients of %s with version %d are locked out: they meet the key %s", h.Channel, h.Version, pin)
 			}
 		}
 	}
+}
+
+// givenUp reports whether a key is compromised, and is not waited for to go out of use.
+func (c *checker) givenUp(pin pinset.Pin) bool {
+	r := c.State.Rollover
+	return (r == nil || r.From != pin) && slices.ContainsFunc(c.State.Keys, func(k plan.Key) bool { return k.Pin == pin && k.Role == plan.Compromised })
 }
 
 // I1: every pin that was ever published has its key, and each key is the one that

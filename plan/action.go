@@ -30,6 +30,7 @@ const (
 	Prune         Kind = "prune"
 	Look          Kind = "look"
 	WriteOff      Kind = "write-off"
+	Collect       Kind = "collect"
 )
 
 // The actions that only a person asks for.
@@ -54,8 +55,8 @@ type Action struct {
 
 	Role    Role           // generate-key
 	KeyType pinset.KeyType // generate-key
-	// Pin is the key that takes over (begin-rollover, declare-compromise), or that is lost
-	// (write-off).
+	// Pin is the key that takes over (begin-rollover, declare-compromise), that is lost
+	// (write-off), or whose order is under way (collect).
 	Pin     pinset.Pin
 	Channel string     // publish, read-back, look, abandon, confirm, retire
 	PinSet  pinset.Set // publish, read-back
@@ -68,8 +69,10 @@ type Action struct {
 	Target string
 	Host   string // install, deploy, check, look (with Target), prune, forget-host
 
-	Early  bool // obtain: see [Certificate.Early]
-	Accept bool // declare-compromise: clients may be locked out
+	Early  bool         // obtain: see [Certificate.Early]
+	Keys   []pinset.Pin // declare-compromise: those that others may have; none for the active one
+	Accept bool         // declare-compromise: clients may be locked out
+	Now    bool         // declare-compromise: wait for no host
 
 	// Of a publication: whether its intent is in the ledger already, whether all hooks
 	// have to run again, whether keepkey itself confirms it once they succeeded, and what
@@ -87,7 +90,7 @@ func (a Action) ID() string {
 	switch a.Kind {
 	case Abandon, Prune:
 		version = strconv.Itoa(a.Version)
-	case WriteOff:
+	case WriteOff, Collect:
 		version = a.Pin.Hex()
 	}
 	return strings.Join([]string{string(a.Kind), string(a.Role), a.Channel, a.Target, version}, "\x00")
@@ -95,7 +98,7 @@ func (a Action) ID() string {
 
 // AsksCA reports whether the action needs the CA.
 func (a Action) AsksCA() bool {
-	return a.Kind == Obtain || (a.Kind == SwitchKey && a.Version == 0) || a.Kind == Revoke || a.Kind == AskWindow
+	return a.Kind == Obtain || (a.Kind == SwitchKey && a.Version == 0) || a.Kind == Revoke || a.Kind == Collect || a.Kind == AskWindow
 }
 
 // purpose is what failures of the action are counted under. Each purpose has its own

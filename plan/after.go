@@ -25,6 +25,7 @@ type Result struct {
 	Order                 *Order  // obtain, switch-key: was placed; the certificate is to come
 	Window                *Answer // ask-window: what the CA said; nil when no answer came
 	// Certificate was accepted and stored: obtain, switch-key.
+	// collect: it was issued before its key became compromised.
 	Certificate *Certificate
 	Hostname    string // install
 
@@ -134,10 +135,15 @@ func (s *State) after(a Action, r Result) (*pinset.Entry, error) {
 		return nil, s.beginRollover(a.Pin, r.At)
 	case DeclareCompromise:
 		s.succeed(Action{Kind: SwitchKey})
-		return nil, s.declareCompromise(a.Pin, a.Accept, r.At)
+		return nil, s.declareCompromise(a, r.At)
 	case Undo:
 		s.succeed(Action{Kind: SwitchKey})
 		return s.undo(r.At)
+	case Collect:
+		s.dropOrder(a.Pin)
+		if c := r.Certificate; c != nil {
+			s.issued(*c, r)
+		}
 	case WriteOff:
 		if k := s.key(a.Pin); k != nil && k.Role == Backup {
 			k.Role = Lost
@@ -273,11 +279,16 @@ func (s *State) obtain(a Action, r Result) error {
 	s.dropOrder(pin)
 	accepted.Obtained = r.At
 	s.Certificate = &accepted
-	s.Issued = append(slices.DeleteFunc(s.Issued, func(i Issued) bool { return r.earliest().After(i.NotAfter) }),
-		Issued{Version: c.Version, Pin: c.Pin, Serial: c.Serial, Directory: c.Directory, NotAfter: c.NotAfter})
+	s.issued(*c, r)
 	// A CA has nothing to say yet about a certificate that it just issued.
 	s.Window = &Window{Serial: c.Serial, Asked: r.At, AskAgain: r.At.Add(askAgain)}
 	return nil
+}
+
+// issued notes what may have to be revoked one day.
+func (s *State) issued(c Certificate, r Result) {
+	s.Issued = append(slices.DeleteFunc(s.Issued, func(i Issued) bool { return r.earliest().After(i.NotAfter) }),
+		Issued{Version: c.Version, Pin: c.Pin, Serial: c.Serial, Directory: c.Directory, NotAfter: c.NotAfter})
 }
 
 // Target is the key for which an action obtains a certificate.

@@ -192,7 +192,7 @@ func (s *State) checkRollover(r *Rollover) error {
 	if from == nil || to == nil || from == to {
 		return errors.New("the rollover names keys that are not there")
 	}
-	if (r.BreakageAccepted || r.Interrupted != nil) && !r.Compromised {
+	if (r.BreakageAccepted || r.Now || r.Interrupted != nil) && !r.Compromised {
 		return errors.New("the rollover is not of a compromised key, but says what only such a one can")
 	}
 	fits := from.Role == Active && (to.Role == Backup || (to.Role == Retired && !r.Compromised))

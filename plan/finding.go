@@ -63,6 +63,8 @@ const (
 	NothingToUndo    Code = "nothing-to-undo"   //
 	NoWayBack        Code = "no-way-back"       // to a compromised key
 	NoSuccessor      Code = "no-successor"      // no backup key can take over
+	NoSuchKey        Code = "no-such-key"       // Pin, or Target: what was asked for
+	WhichKey         Code = "which-key"         // Pins: the active one, and the one before
 	NothingPublished Code = "nothing-published" // Channel: "" for none at all
 	NoSuchVersion    Code = "no-such-version"   // Channel, Version; Versions: those there are
 	NewestVersion    Code = "newest-version"    // Channel, Version
@@ -103,6 +105,7 @@ type Finding struct {
 	Version     int
 	Target      string
 	Action      Kind
+	Pins        []pinset.Pin
 	Hosts       []string
 	Versions    []int
 	Places      []pinset.Place
@@ -134,5 +137,5 @@ func refuse(lineage string, f Finding) error { return &Refusal{Lineage: lineage,
 // failing are the findings for actions that keep failing.
 var failing = map[Kind]Code{
 	Publish: PublicationFailing, ReadBack: PublicationUnseen, Deploy: DeployFailing, Install: InstallFailing,
-	Check: ServedKeyWrong, Look: PublicationChanged, Obtain: IssuanceFailing, SwitchKey: SwitchFailing, Revoke: RevocationFailing,
+	Check: ServedKeyWrong, Look: PublicationChanged, Obtain: IssuanceFailing, SwitchKey: SwitchFailing, Revoke: RevocationFailing, Collect: RevocationFailing,
 }

@@ -24,6 +24,9 @@ type Goal struct {
 	// KeepOldPin is how long after a rollover the old key's pin stays in the pin
 	// set. Until then it can be undone.
 	KeepOldPin time.Duration
+	// ForceAfter is how long after the switch from a compromised key its pin stays in the
+	// pin set, if hosts fail to serve the new key; 0 for as long as they do.
+	ForceAfter time.Duration
 	// RolloverEvery is the time after which a rollover begins by itself; 0 for never.
 	RolloverEvery time.Duration
 }

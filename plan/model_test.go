@@ -226,10 +226,19 @@ func (o *outside) ops(t *testing.T, keys int) map[string]func(*outside) {
 		ask("undo", Action{Kind: Undo})
 	}
 	if r := s.Rollover; (r == nil || !r.Compromised || !r.Switched.IsZero()) && len(s.Keys) < keys && len(s.Backups()) > 0 {
+		active := []pinset.Pin{s.Active().Pin}
 		if to := Successor(o.in); Gate(o.in, to).Open {
-			ask("compromised", Action{Kind: DeclareCompromise, Pin: to})
+			ask("compromised", Action{Kind: DeclareCompromise, Keys: active, Pin: to})
 		} else {
-			ask("compromised, at a price", Action{Kind: DeclareCompromise, Pin: to, Accept: true})
+			ask("compromised, at a price", Action{Kind: DeclareCompromise, Keys: active, Pin: to, Accept: true})
+		}
+	}
+	for _, k := range s.Keys {
+		switch r := s.Rollover; {
+		case r != nil && r.Compromised && r.Switched.IsZero() && k.Pin == r.To:
+			// Refused: another one has to take over first.
+		case k.Role == Backup && len(s.Keys) < keys, k.Role == Retired:
+			ask(fmt.Sprintf("compromised %s key", k.Role), Action{Kind: DeclareCompromise, Keys: []pinset.Pin{k.Pin}})
 		}
 	}
 	if o.other != "" && s.Hosts[o.other].Installed != s.Certificate.Version {
@@ -437,7 +446,7 @@ func (m modelled) search(t *testing.T) {
 	if m.limit == 0 && !all {
 		t.Errorf("the states do not come to an end: something grows that should not")
 	}
-	must := []string{"rotate", "undo", "compromised", "switch-key ", "deploy ", "retire-pin ", "revoke ", "failed publish app", "the clock is ahead"}
+	must := []string{"rotate", "undo", "compromised", "switch-key ", "deploy ", "retire-pin ", "revoke ", "compromised retired key", "compromised backup key", "failed publish app", "the clock is ahead"}
 	if m.keys > 3 {
 		must = append(must, "compromised, at a price", "abandon app")
 	}

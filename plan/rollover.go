@@ -28,6 +28,9 @@ type Rollover struct {
 	// Before is the certificate that was in use before the switch: with it, the rollover
 	// can be undone without a CA.
 	Before *Certificate `json:"before,omitempty"`
+	// Now says that nothing waits for hosts that do not serve the key To yet. Only with
+	// Compromised.
+	Now bool `json:"now,omitempty"`
 	// Interrupted is the rollover that was not over when this one, of a key that is
 	// compromised, took its place. It comes back when this one is called off: servers
 	// may still present the key that it replaces.
@@ -67,26 +70,6 @@ func (s *State) beginRollover(to pinset.Pin, now time.Time) error {
 		return s.refuse(Finding{Code: RolloverNotOver, Time: s.Rollover.Switched})
 	}
 	s.Rollover = &Rollover{From: s.Active().Pin, To: to, Asked: now}
-	return nil
-}
-
-// declareCompromise has a backup key take over from the active one, which others may
-// have, perhaps at the price of clients. It takes the place of any other rollover.
-func (s *State) declareCompromise(to pinset.Pin, acceptBreakage bool, now time.Time) error {
-	if r := s.Rollover; r != nil && r.Compromised && r.Switched.IsZero() {
-		r.BreakageAccepted = r.BreakageAccepted || acceptBreakage // asked for already; it goes on
-		if k := s.key(to); k != nil && k.Role == Backup {
-			r.To = to // the one before may be lost
-		}
-		return nil
-	}
-	switch k := s.key(to); {
-	case s.Certificate == nil:
-		return s.refuse(Finding{Code: NothingYet})
-	case k == nil || k.Role != Backup:
-		return s.refuse(Finding{Code: NoSuccessor})
-	}
-	s.Rollover = &Rollover{From: s.Active().Pin, To: to, Asked: now, Compromised: true, BreakageAccepted: acceptBreakage, Interrupted: s.Rollover}
 	return nil
 }
 
@@ -163,25 +146,6 @@ func writeOffs(in Input) []Action {
 		}
 	}
 	return actions
-}
-
-// Successor picks the key that takes over from a compromised one: the first backup
-// key that is usable and whose gate is open, or else the first that is usable. It is
-// zero when there is none.
-func Successor(in Input) pinset.Pin {
-	if r := in.State.Pending(); r != nil && r.Compromised && in.Disk.KeyProblems[r.To] == nil {
-		return r.To
-	}
-	var first pinset.Pin
-	for _, k := range in.usable() {
-		if Gate(in, k.Pin).Open {
-			return k.Pin
-		}
-		if first.IsZero() {
-			first = k.Pin
-		}
-	}
-	return first
 }
 
 // switchKey returns the switch of a pending rollover with the time at which it can
@@ -262,20 +226,6 @@ func wantedBackups(in Input) int {
 	return n
 }
 
-// abandonments returns the clients to give up, so that a compromised key can be
-// replaced: a person accepted that.
-func abandonments(in Input) []Action {
-	r := in.State.Pending()
-	if r == nil || !r.BreakageAccepted {
-		return nil
-	}
-	var actions []Action
-	for _, o := range Gate(in, r.To).Obstacles {
-		actions = append(actions, Action{Kind: Abandon, Channel: o.Channel, Version: o.Version, Why: Why{Code: WhyBreakageAccepted}})
-	}
-	return actions
-}
-
 // retirePin returns the end of a rollover: the old key's pin leaves the pin set, but
 // not before every host on record serves the new key, and not while it can be undone.
 func retirePin(in Input) (Action, *Finding) {
@@ -284,10 +234,18 @@ func retirePin(in Input) (Action, *Finding) {
 		return Action{}, nil
 	}
 	if r.Compromised {
-		if behind := in.behind(in.deployed); len(behind) > 0 {
-			return Action{}, &Finding{Code: CompromisedPinKept, Hosts: behind, Target: in.otherBehind(in.deployed)}
+		a := Action{Kind: RetirePin, Why: Why{Code: WhyKeyCompromised}}
+		behind := in.behind(in.deployed)
+		if len(behind) == 0 || r.Now {
+			return a, nil
 		}
-		return Action{Kind: RetirePin, Why: Why{Code: WhyKeyCompromised}}, nil
+		note := &Finding{Code: CompromisedPinKept, Hosts: behind, Target: in.otherBehind(in.deployed)}
+		if in.Goal.ForceAfter == 0 {
+			return Action{}, note
+		}
+		a.At = r.Switched.Add(in.Goal.ForceAfter)
+		note.Time = a.At
+		return a, note
 	}
 	if behind := in.behind(in.checked); len(behind) > 0 {
 		return Action{}, &Finding{Code: OldPinKept, Hosts: behind, Target: in.otherBehind(in.checked)}
@@ -346,29 +304,6 @@ func (in Input) deployed(id string) bool {
 // checked reports whether, besides, the new key was seen to be served there.
 func (in Input) checked(id string) bool {
 	return in.deployed(id) && len(Outstanding(in.Goal.Check, in.State.Hosts[id].Checked)) == 0
-}
-
-// compromisedInUse reports whether clients may still be presented with a compromised
-// key. Until that is over, nothing is published: a pin set with it must not be, and
-// one without it would lock them out.
-func compromisedInUse(in Input) bool {
-	r := in.State.Rollover
-	return r != nil && r.Compromised
-}
-
-// revocations returns what is left to revoke of the certificates of compromised
-// keys, once these are not in use any more.
-func revocations(in Input) []Action {
-	if compromisedInUse(in) {
-		return nil
-	}
-	var actions []Action
-	for _, c := range in.State.Issued {
-		if k := in.State.key(c.Pin); k.Role == Compromised && c.Revoked.IsZero() && in.Now.Before(c.NotAfter) {
-			actions = append(actions, Action{Kind: Revoke, Version: c.Version, Target: c.Serial, Why: Why{Code: WhyKeyCompromised}})
-		}
-	}
-	return actions
 }
 
 // schedule returns the rollover that the configuration asks for from time to time.

@@ -385,6 +385,10 @@ func waiting(p *Problem, name string, f plan.Finding) bool {
 	case plan.CompromisedPinKept:
 		p.Subject = "the compromised key's pin leaves the pin set once the new key is deployed by: " + hosts
 		p.Do = forgetHint(name, f)
+		if !f.Time.IsZero() {
+			p.Subject += ", at " + Time(f.Time) + " at the latest"
+		}
+		p.Do = append(p.Do, "to wait no longer: keepkey rotate --compromised --now --name "+name)
 	case plan.GateClosed:
 		p.Severity = Warning
 		g := GateOf(name, f.Gate)

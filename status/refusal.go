@@ -26,8 +26,23 @@ func refused(p *Problem, name string, f plan.Finding) bool {
 		return p.say(unchanged)
 	case plan.NoSuccessor:
 		p.Subject = "no backup key can take over"
+		key := ""
+		if f.Target != "" {
+			key = " --key " + f.Target
+		}
 		return p.say(unchanged, "restore one from a backup of the state directory",
-			"or have a new one made, which no client knows yet: keepkey rotate --compromised --accept-breakage --name "+name)
+			"or have a new one made, which no client knows yet: keepkey rotate --compromised"+key+" --accept-breakage --name "+name)
+	case plan.NoSuchKey:
+		which := f.Target
+		if which == "" {
+			which = f.Pin.String()
+		}
+		p.Subject = fmt.Sprintf("there is no key %q", which)
+		return p.say(unchanged, "see the keys: keepkey pins --all --name "+name)
+	case plan.WhichKey:
+		p.Subject = fmt.Sprintf("say which key others may have: the active one (%s), or the one that was active before (%s)", f.Pins[0], f.Pins[1])
+		return p.say(unchanged, "if it is the active one: keepkey rotate --compromised --key active --name "+name,
+			"if it is the one before: keepkey rotate --compromised --key retired --name "+name)
 	case plan.NothingPublished:
 		p.Subject = "nothing was ever published on a channel"
 		if f.Channel != "" {

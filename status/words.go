@@ -74,6 +74,8 @@ func Describe(a plan.Action) string {
 			return "look at what clients of channel " + a.Channel + " get"
 		}
 		return "look at the key that " + a.Target + " serves"
+	case plan.Collect:
+		return "fetch the certificate of an order for a compromised key, to revoke it"
 	case plan.WriteOff:
 		return fmt.Sprintf("write the lost backup key %s off", a.Pin)
 	case plan.Prune:
