@@ -83,8 +83,8 @@ func (r *Runner) Rotate(ctx context.Context, cert config.Certificate, o RotateOp
 	if err := r.resolve(ctx, cert, &o); err != nil {
 		return err
 	}
-	if o.AcceptBreakage {
-		if err := r.ensureSuccessor(ctx, cert, o.keys); err != nil {
+	if o.AcceptBreakage || len(o.keys) > 0 {
+		if err := r.ensureSuccessor(ctx, cert, o.keys, o.AcceptBreakage); err != nil {
 			return err
 		}
 	}
@@ -118,14 +118,17 @@ func (r *Runner) lookFirst(ctx context.Context, cert config.Certificate) error {
 	return nil
 }
 
-// ensureSuccessor makes a key to take over when no backup key can: no client knows
-// it, but a server with it is better than one with a key that others have.
-func (r *Runner) ensureSuccessor(ctx context.Context, cert config.Certificate, compromised []pinset.Pin) error {
+// ensureSuccessor makes a backup key when those that are compromised leave none. There is
+// always one; and when it has to take over at once, no client knows it, but a server with
+// it is better than one with a key that others have.
+func (r *Runner) ensureSuccessor(ctx context.Context, cert config.Certificate, compromised []pinset.Pin, accept bool) error {
 	l, err := r.newRun(cert, Options{}).look(ctx)
 	if err != nil || l.state.Certificate == nil {
 		return err
 	}
-	if !plan.Successor(l.input(), compromised...).IsZero() {
+	// To take the active key's place with one that no client knows is a person's decision.
+	active := len(compromised) == 0 || slices.Contains(compromised, l.state.Active().Pin)
+	if !plan.Successor(l.input(), compromised...).IsZero() || (active && !accept) {
 		return nil
 	}
 	return l.generateKey(ctx, plan.Action{Kind: plan.GenerateKey, Role: plan.Backup, KeyType: cert.KeyType})

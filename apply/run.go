@@ -16,6 +16,7 @@ import (
 	"keepkey/acme"
 	"keepkey/acme/dns"
 	"keepkey/config"
+	"keepkey/hooks"
 	"keepkey/keystore"
 	"keepkey/pinset"
 	"keepkey/plan"
@@ -120,11 +121,16 @@ func (r *Runner) Renew(ctx context.Context, cert config.Certificate, o Options) 
 
 func (r *run) renew(ctx context.Context) Report {
 	rep := Report{Name: r.cert.Name}
-	for range maxSteps {
+	for i := range maxSteps {
 		l, err := r.look(ctx)
 		if err != nil {
 			rep.Problems = append(rep.Problems, plan.Finding{Code: plan.StateUnreadable, Err: err, Blocks: true})
 			return rep
+		}
+		if i == 0 {
+			if err := hooks.Tidy(l.store.Live.HookPath()); err != nil {
+				l.log.Warn("what a hook left can't be removed; it does no harm", "problem", err)
+			}
 		}
 		in := l.input()
 		p := plan.Next(in)

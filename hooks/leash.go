@@ -107,6 +107,26 @@ func endOrphans(ctx context.Context, path string, limit time.Duration) error {
 	return fmt.Errorf("a hook that an earlier run started still runs%s and holds %s; end it first", pids(holders(path)), path)
 }
 
+// Tidy removes what hooks of a killed keepkey left in a directory of [Event.WorkDir]s, as
+// far as none of them runs any more. Nobody else may publish there meanwhile.
+func Tidy(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, e := range entries {
+		f, openErr := os.OpenFile(filepath.Join(dir, e.Name(), lockName), os.O_RDWR|syscall.O_NOFOLLOW, 0)
+		held := openErr == nil && syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil
+		if openErr == nil {
+			f.Close()
+		}
+		if !held {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+		}
+	}
+	return err
+}
+
 // await polls until something is so, and reports whether it came to that before the
 // deadline: those who hold the lock are not our children to wait for.
 func await(ctx context.Context, deadline time.Time, so func() bool) bool {

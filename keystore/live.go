@@ -48,8 +48,11 @@ func (v *Live) Dir() string { return v.dir + "/live" }
 // HookDir returns a directory for what hooks need while they run on this host, and makes
 // it when it is missing.
 func (v *Live) HookDir() (string, error) {
-	return v.dir + "/hooks", v.ensure("hooks", private)
+	return v.HookPath(), v.ensure("hooks", private)
 }
+
+// HookPath is the path of that directory, whether or not it is there.
+func (v *Live) HookPath() string { return v.dir + "/hooks" }
 
 // Add stores a certificate that passed [CheckChain] together with its key, after proving
 // that they belong together, and returns the new version. Its number is greater than
