@@ -24,15 +24,18 @@
 //
 // A pin set may be enforced until one of these:
 //
-//   - A newer one was confirmed on the same channel, and the channel's [Lifetime] has passed
-//     since: that is how long a client goes on enforcing a pin set after a newer one is out.
-//     If the lifetime was changed, the longer one counts.
+//   - A newer one was confirmed on the same channel, at every [Place] where this one was, and
+//     the channel's cache and [Lifetime] have passed since: that is how long a client can
+//     still be handed an older one, and how long it enforces what it got. If they were
+//     changed, the longer ones count.
 //   - It expired, if it carries an expiry that its clients honour.
 //   - A person said that no supported client carries it any more ([Retire]). Where a
 //     lifetime is forever nothing else ends it: pins compiled into an app are enforced for
 //     as long as somebody runs that release.
 //   - A person accepted that its clients are locked out ([Abandon]), because the key that
 //     they accept is compromised or lost.
+//
+// One that clients were found to get again ([Seen]) counts again.
 //
 // Each line of the ledger carries the hash of the one before, and its [Head] is kept apart
 // from it, so no change or loss goes unnoticed. A damaged ledger is an error, never a
