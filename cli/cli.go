@@ -147,7 +147,7 @@ func newApp(env Env) *cli.App {
 	}
 	app.Commands = []*cli.Command{
 		renewCommand(g), rotateCommand(g), statusCommand(g), planCommand(g), pinsCommand(g),
-		channelCommand(g), ledgerCommand(g), hostCommand(g), lineageCommand(g), versionCommand(g),
+		channelCommand(g), ledgerCommand(g), hostCommand(g), lineageCommand(g), adoptCommand(g), versionCommand(g),
 	}
 	for _, cmd := range app.Commands {
 		g.prepare(cmd)

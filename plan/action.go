@@ -41,6 +41,8 @@ const (
 	Retire            Kind = "retire"
 	ClosePlace        Kind = "close-place"
 	ForgetHost        Kind = "forget-host"
+	AdoptChannel      Kind = "adopt-channel"
+	AdoptKey          Kind = "adopt-key"
 )
 
 // Upkeep reports whether actions of the kind are not worth telling anybody of.
@@ -56,7 +58,8 @@ type Action struct {
 	Role    Role           // generate-key
 	KeyType pinset.KeyType // generate-key
 	// Pin is the key that takes over (begin-rollover, declare-compromise), that is lost
-	// (write-off), or whose order is under way (collect).
+	// (write-off), whose order is under way (collect), or that is the active one out there
+	// (adopt-channel, adopt-key).
 	Pin     pinset.Pin
 	Channel string     // publish, read-back, look, abandon, confirm, retire
 	PinSet  pinset.Set // publish, read-back

@@ -148,6 +148,15 @@ func (s *State) after(a Action, r Result) (*pinset.Entry, error) {
 		if k := s.key(a.Pin); k != nil && k.Role == Backup {
 			k.Role = Lost
 		}
+	case AdoptChannel:
+		lifetime := a.Clients.Lifetime
+		delete(s.Channels, a.Channel)
+		return &pinset.Entry{
+			Kind: pinset.Unknown, Channel: a.Channel, Version: a.Version, Pins: []pinset.Pin{a.Pin},
+			Lifetime: &lifetime, Cache: pinset.Lifetime{Duration: a.Clients.Cache}, By: pinset.ByPerson,
+		}, nil
+	case AdoptKey:
+		return nil, s.adopt(a.Pin)
 	case ForgetHost:
 		delete(s.Hosts, a.Host)
 	case Prune, Look:

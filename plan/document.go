@@ -135,11 +135,19 @@ func (s *State) check() error {
 		}
 	}
 	for id, h := range s.Hosts {
-		if id == "" || h.Installed < 0 || (h.Installed > 0 && (s.Certificate == nil || h.Installed > s.Certificate.Version)) {
+		if id == "" || h.Installed < 0 || h.Installed > s.newestVersion() {
 			return fmt.Errorf("host %q installed certificate version %d, which makes no sense", id, h.Installed)
 		}
 	}
 	return nil
+}
+
+// newestVersion is that of the newest certificate on record.
+func (s *State) newestVersion() int {
+	if s.Certificate != nil {
+		return max(s.Certificate.Version, s.Stored)
+	}
+	return s.Stored
 }
 
 func (s *State) checkKeys() error {
@@ -170,6 +178,9 @@ func (s *State) checkCertificates() error {
 		if c.Version < 1 || len(c.Domains) == 0 || !c.NotAfter.After(c.NotBefore) {
 			return errors.New("its certificate makes no sense")
 		}
+	}
+	if s.Stored < 0 {
+		return fmt.Errorf("it names certificate version %d", s.Stored)
 	}
 	for _, c := range s.Issued {
 		if s.key(c.Pin) == nil || c.Version < 1 || c.Serial == "" {

@@ -64,6 +64,9 @@ const (
 	NoWayBack        Code = "no-way-back"       // to a compromised key
 	NoSuccessor      Code = "no-successor"      // no backup key can take over
 	NoSuchKey        Code = "no-such-key"       // Pin, or Target: what was asked for
+	NothingSeen      Code = "nothing-seen"      // nothing shows what clients know by now
+	NoKeyAccepted    Code = "no-key-accepted"   // no key of the lineage is in what clients get
+	NothingToAdopt   Code = "nothing-to-adopt"  // what is out there is on record
 	WhichKey         Code = "which-key"         // Pins: the active one, and the one before
 	NothingPublished Code = "nothing-published" // Channel: "" for none at all
 	NoSuchVersion    Code = "no-such-version"   // Channel, Version; Versions: those there are

@@ -349,11 +349,7 @@ func (p *planner) refuse() (blocked bool) {
 		}
 		return true
 	}
-	stored := 0
-	if in.State.Certificate != nil {
-		stored = in.State.Certificate.Version
-	}
-	if in.Disk.Live > stored {
+	if stored := in.State.newestVersion(); in.Disk.Live > stored {
 		// The state is always written first.
 		return p.block(Finding{Code: StateOutdated, Signs: []string{
 			fmt.Sprintf("certificate version %d is installed, and the state knows of %d", in.Disk.Live, stored),

@@ -39,6 +39,9 @@ type State struct {
 	Orders []Order `json:"orders,omitempty"`
 	// Certificate is the newest that was accepted and stored.
 	Certificate *Certificate `json:"certificate,omitempty"`
+	// Stored is the newest version that is on record besides Certificate's: of one that is
+	// not used any more since another key was adopted.
+	Stored int `json:"stored,omitempty"`
 	// Issued lists all certificates that were accepted and have not expired, the
 	// newest last: should their key be compromised, they are revoked.
 	Issued []Issued `json:"issued,omitempty"`

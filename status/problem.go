@@ -82,6 +82,7 @@ func (p *Problem) say(safe string, do ...string) bool {
 // What is said in many places.
 const (
 	servedOn  = "the server keeps the certificate and key that it has"
+	goOn      = "if there is no newer one, go on from what is out there: keepkey adopt --name "
 	renewsOn  = "renewals with the same key go on"
 	triesNext = "every run tries again; to try now: keepkey renew --name "
 )
@@ -109,7 +110,7 @@ func lostState(p *Problem, name string, f plan.Finding) bool {
 			signs = f.Failure.Error
 		}
 		p.Subject = "the state directory is from an old backup: " + signs
-		return p.say("nothing is changed; the key that is served now may be one that clients do not accept", "restore the newest backup of the state directory")
+		return p.say("nothing is changed; the key that is served now may be one that clients do not accept", "restore the newest backup of the state directory", goOn+name)
 	case plan.StateUnreadable:
 		p.Severity = Critical
 		p.Subject = fmt.Sprintf("the state can't be used: %v", f.Err)
@@ -194,7 +195,7 @@ func outThere(p *Problem, name string, f plan.Finding) bool {
 		p.Severity = Critical
 		p.Subject = text
 		return p.say(renewsOn+"; nothing is published and no key is switched until this is settled",
-			"if the state directory was restored from an old backup, restore the newest one",
+			"if the state directory was restored from an old backup, restore the newest one", goOn+name,
 			"if that document is not one of yours, remove it; then "+again)
 	case plan.PublicationForeign:
 		p.Severity = Critical
@@ -245,7 +246,7 @@ func serving(p *Problem, name string, f plan.Finding) bool {
 	case plan.ServedKeyUnknown:
 		p.Severity = Critical
 		p.Subject = f.Target + " served the active key before, and now another: " + failure(f)
-		return p.say("nothing is changed, since clients may know that key and not the active one", "if the state directory was restored from an old backup, restore the newest one",
+		return p.say("nothing is changed, since clients may know that key and not the active one", "if the state directory was restored from an old backup, restore the newest one", goOn+name,
 			"if that is another server, take "+f.Target+" out of check in the configuration", "to look again: keepkey renew --name "+name)
 	case plan.ServedCertificateOld:
 		p.Subject = f.Target + " does not serve the newest certificate: " + failure(f)

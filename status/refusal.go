@@ -2,6 +2,7 @@ package status
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"keepkey/pinset"
@@ -39,6 +40,15 @@ func refused(p *Problem, name string, f plan.Finding) bool {
 		}
 		p.Subject = fmt.Sprintf("there is no key %q", which)
 		return p.say(unchanged, "see the keys: keepkey pins --all --name "+name)
+	case plan.NothingSeen:
+		p.Subject = "nothing shows which pin sets clients have by now, or which key is served: no channel can be read, and no address to check answers"
+		return p.say(unchanged, "restore the newest backup of the state directory")
+	case plan.NoKeyAccepted:
+		p.Subject = "no key of this lineage is in every pin set that clients get"
+		return p.say(unchanged, "restore the newest backup of the state directory")
+	case plan.NothingToAdopt:
+		p.Subject = "what is out there is on record: nothing is to be adopted"
+		return p.say(unchanged)
 	case plan.WhichKey:
 		p.Subject = fmt.Sprintf("say which key others may have: the active one (%s), or the one that was active before (%s)", f.Pins[0], f.Pins[1])
 		return p.say(unchanged, "if it is the active one: keepkey rotate --compromised --key active --name "+name,
@@ -96,6 +106,13 @@ func placesText(places []pinset.Place) string {
 		all = append(all, fmt.Sprintf("%s (%s)", p.ID, p.Name))
 	}
 	return strings.Join(all, ", ")
+}
+
+// Adopted tells what is concluded from what is out there.
+func Adopted(a plan.Adoption) []string {
+	return append(slices.Clone(a.Reasons),
+		fmt.Sprintf("so the active key is %s", a.Active),
+		"what else clients accept is not known: the gate stays closed until a newer pin set is out, and their lifetime has passed")
 }
 
 // running words what happened to a run.

@@ -1,0 +1,69 @@
+package apply
+
+import (
+	"context"
+	"slices"
+
+	"keepkey/config"
+	"keepkey/plan"
+)
+
+// Adopt goes on from what is out there, where the state is from an old backup and no newer
+// one is left. tell is told what it concludes, before anything is changed. What clients may
+// be enforcing is not known any more, so the gate stays closed for as long as lifetimes say.
+func (r *Runner) Adopt(ctx context.Context, cert config.Certificate, dryRun bool, tell func(plan.Adoption)) error {
+	if err := r.lookFirst(ctx, cert); err != nil {
+		return err
+	}
+	l, err := r.newRun(cert, Options{}).look(ctx)
+	switch {
+	case err != nil:
+		return err
+	case l.state.Active() == nil:
+		return l.nothingYet()
+	case l.disk.LedgerProblem != nil:
+		return &plan.Refusal{Lineage: cert.Name, Finding: plan.Finding{Code: plan.LedgerDamaged, Err: l.disk.LedgerProblem}}
+	}
+	in := l.input()
+	adoptable := []plan.Code{plan.StateOutdated, plan.PublicationNewer, plan.ServedKeyUnknown}
+	if !slices.ContainsFunc(plan.Next(in).Problems, func(f plan.Finding) bool { return slices.Contains(adoptable, f.Code) }) {
+		return &plan.Refusal{Lineage: cert.Name, Finding: plan.Finding{Code: plan.NothingToAdopt}}
+	}
+	limited, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	sightings := make(map[string][]plan.Sighting)
+	for _, ch := range cert.Channels {
+		for _, p := range readable(ch) {
+			if s := l.sight(limited, ch, p); s.Err == nil && !s.Gone && !s.Junk {
+				if s.Same {
+					newest, _ := in.Ledger.Channel(ch.Name)
+					s.Version, s.Pins = newest.Version, newest.Pins
+				}
+				sightings[ch.Name] = append(sightings[ch.Name], s)
+			}
+		}
+	}
+	var seen []plan.Served
+	for _, addr := range cert.Check {
+		if s, err := servedBy(limited, addr, cert.Domains[0]); err == nil {
+			seen = append(seen, plan.Served{Addr: addr, Pin: s.pin})
+		}
+	}
+	adoption, err := plan.Adopt(in, sightings, seen)
+	if err != nil {
+		return err
+	}
+	tell(adoption)
+	if dryRun {
+		return nil
+	}
+	// The channels first: until all are on record, what was found keeps everything else.
+	for _, ch := range l.goal.Channels {
+		newest, _ := in.Ledger.Channel(ch.Name)
+		a := plan.Action{Kind: plan.AdoptChannel, Channel: ch.Name, Version: adoption.Version, Pin: adoption.Active, Clients: ch.Clients.Longer(newest.Clients)}
+		if err := l.commit(ctx, a, plan.Result{}); err != nil {
+			return err
+		}
+	}
+	return l.commit(ctx, plan.Action{Kind: plan.AdoptKey, Pin: adoption.Active}, plan.Result{})
+}

@@ -1,0 +1,48 @@
+package cli
+
+import (
+	"github.com/urfave/cli/v2"
+
+	"keepkey/apply"
+	"keepkey/plan"
+	"keepkey/status"
+)
+
+func adoptCommand(g *globals) *cli.Command {
+	var s selection
+	var dryRun bool
+	return &cli.Command{
+		Name:  "adopt",
+		Usage: "go on from what clients get and servers present, where only an old backup of the state is left",
+		Description: "Use it when keepkey says that the state directory is from an old backup, and there is\n" +
+			"no newer one. It reads the channels and the addresses to check, says which key is the\n" +
+			"active one by now, and goes on with that. Of what clients may be enforcing it then\n" +
+			"knows as little as can be, so the gate stays closed for as long as lifetimes say.",
+		Flags: []cli.Flag{
+			s.oneNameFlag(),
+			&cli.BoolFlag{Name: "dry-run", Destination: &dryRun, Usage: "say what it concludes, and change nothing"},
+		},
+		Action: func(c *cli.Context) error {
+			if err := s.one("adopt"); err != nil {
+				return err
+			}
+			cfg, certs, err := g.selected(&s)
+			if err != nil {
+				return err
+			}
+			say := func(a plan.Adoption) { tell(g.env, certs[0].Name, status.Adopted(a)) }
+			if dryRun {
+				runner, err := g.locked(cfg, newProgress(g.env, 0))
+				if err != nil {
+					return err
+				}
+				defer runner.Store.Close()
+				defer runner.Close()
+				return runner.Adopt(c.Context, certs[0], true, say)
+			}
+			return g.work(c.Context, cfg, certs, apply.Options{}, false, func(r *apply.Runner) error {
+				return r.Adopt(c.Context, certs[0], false, say)
+			})
+		},
+	}
+}
