@@ -33,6 +33,7 @@ var unmarked = map[string]string{
 	"apply/look.go d.DialContext":             "looks only",
 	"cli/cli.go c.Args().Present":             "arguments of the command line",
 	"hooks/file.go os.OpenFile":               "to read",
+	"hooks/leash.go os.OpenFile":              "to lock; the one that creates is marked",
 	"hooks/url.go client.Do":                  "looks only",
 	"internal/durable/durable.go os.OpenFile": "GrantDir, to get a descriptor; the one that creates is marked",
 	"keystore/read.go syscall.Open":           "to read",

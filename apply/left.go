@@ -32,6 +32,9 @@ func (r *Runner) LeftOver(ctx context.Context) ([]LeftOver, error) {
 		found := LeftOver{Input: plan.Input{Goal: Goal(cert), Now: r.Now()}, Problem: plan.Finding{Code: plan.LineageLeft}}
 		if l, err := r.newRun(cert, Options{}).look(ctx); err == nil {
 			found.Input = l.input()
+			if l.disk.LedgerProblem == nil {
+				found.Problem.Gate = plan.AnyEnforced(found.Input)
+			}
 			if c := l.state.Certificate; c != nil {
 				found.Input.Goal.Domains = c.Domains
 			}

@@ -96,6 +96,12 @@ func (l *lineage) obtainNow(ctx context.Context, a plan.Action) error {
 	if err != nil {
 		return err
 	}
+	if skew, known := client.Skew(); known && a.Kind == plan.SwitchKey {
+		// Before a certificate is spent on it.
+		if err := plan.CheckSwitch(l.input(), target, skew); err != nil {
+			return err
+		}
+	}
 	order, csr, err := l.order(ctx, client, key, a)
 	if err != nil {
 		return err

@@ -1,7 +1,9 @@
 package cli_test
 
 import (
+	"bytes"
 	"context"
+	"io"
 	"os"
 	"os/signal"
 	"strconv"
@@ -47,8 +49,19 @@ func keepkey() {
 		fault.Handle(killAt(n))
 	}
 	offset, _ := time.ParseDuration(os.Getenv(clockEnv)) // none when it is not set
-	os.Exit(cli.Run(ctx, cli.Env{
+	var out bytes.Buffer
+	env := cli.Env{
 		Args: os.Args, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv,
 		Now: func() time.Time { return time.Now().Add(offset) },
-	}))
+	}
+	if os.Getenv(adviceEnv) != "" {
+		env.Stdout, env.Stderr = io.MultiWriter(os.Stdout, &out), io.MultiWriter(os.Stderr, &out)
+	}
+	status := cli.Run(ctx, env)
+	if out.Len() > 0 {
+		if err := tryAdvice(out.Bytes()); err != nil {
+			panic(err)
+		}
+	}
+	os.Exit(status)
 }

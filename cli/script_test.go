@@ -31,6 +31,17 @@ func TestScripts(t *testing.T) {
 	if files, err := filepath.Glob(scripts + "/*.txtar"); err != nil || len(files) < 8 {
 		t.Fatalf("%d scripts (%v): the test looks in the wrong place", len(files), err)
 	}
+	advice := ""
+	if !testing.Short() && !raceDetector {
+		advice = t.TempDir()
+		t.Cleanup(func() {
+			problems, tried, err := adviceProblems(advice)
+			for _, p := range problems {
+				t.Errorf("a message recommends what does not work:\n%s", p)
+			}
+			t.Logf("%d recommended commands were tried (%v)", tried, err)
+		})
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 scripts,
 		WorkdirRoot:         fastDir(t),
@@ -46,6 +57,7 @@ func TestScripts(t *testing.T) {
 			env.Values[worldKey{}] = &world{ca: ca}
 			env.Setenv("DIRECTORY", ca.Directory)
 			env.Setenv("HTTP", ca.HTTPAddr)
+			env.Setenv(adviceEnv, advice)
 			env.Setenv("KEEPKEY_CONFIG", filepath.Join(env.WorkDir, "config.yaml"))
 			return os.WriteFile(filepath.Join(env.WorkDir, "ca.pem"), ca.CAPEM, 0o600)
 		},

@@ -121,7 +121,8 @@ func Tidy(dir string) error {
 			f.Close()
 		}
 		if !held {
-			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+			left := filepath.Join(dir, e.Name())
+			err = errors.Join(err, fault.Do("remove hook input", left, func() error { return os.RemoveAll(left) }))
 		}
 	}
 	return err

@@ -77,9 +77,28 @@ type GateError struct {
 
 func (e *GateError) Error() string {
 	if e.Skew != 0 {
-		return fmt.Sprintf("the gate is closed by the CA's clock: this machine's is %s ahead of it", e.Skew.Abs().Round(time.Minute))
+		return fmt.Sprintf("the gate is closed by the CA's clock: this machine's is %s ahead of it", roughly(e.Skew.Abs()))
 	}
 	return "the gate is closed"
+}
+
+// roughly rounds to what matters to people.
+func roughly(d time.Duration) time.Duration {
+	if d >= time.Minute {
+		return d.Round(time.Minute)
+	}
+	return d.Round(time.Second)
+}
+
+// slack is how long after the gate opened by this machine's clock it is surely open by the
+// CA's: that may be behind, and tells whole seconds.
+func (in Input) slack() time.Duration {
+	const resolution = 2 * time.Second
+	behind := time.Duration(0)
+	if c := in.State.Clock; c != nil {
+		behind = min(max(c.Ours.Sub(c.CA), 0), clockTolerance)
+	}
+	return behind + resolution
 }
 
 // CheckSwitch is the last word on a switch of keys: the gate must be open by this
@@ -89,8 +108,7 @@ func CheckSwitch(in Input, key pinset.Pin, skew time.Duration) error {
 	if v := Gate(in, key); !v.Open {
 		return &GateError{Verdict: v}
 	}
-	in.Now = in.Now.Add(min(skew, 0))
-	if v := Gate(in, key); !v.Open {
+	if v := gateAt(in, key, in.Now.Add(min(skew, 0))); !v.Open {
 		return &GateError{Verdict: v, Skew: skew}
 	}
 	return nil

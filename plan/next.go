@@ -364,7 +364,7 @@ func (p *planner) refuseWithoutKey() (blocked bool) {
 	usable := len(in.usable())
 	if active := in.State.Active(); active != nil {
 		if err := in.Disk.KeyProblems[active.Pin]; err != nil {
-			f := Finding{Code: KeyMissing, Pin: active.Pin, Err: err, CanRotate: usable > 0}
+			f := Finding{Code: KeyMissing, Pin: active.Pin, Err: err, CanRotate: usable > 0, Gate: Gate(in, NextActive(in))}
 			r := in.State.Pending()
 			if r == nil || in.Disk.KeyProblems[r.To] != nil {
 				f.CanRotate = f.CanRotate && r == nil

@@ -3,6 +3,7 @@ package plan
 import (
 	"maps"
 	"slices"
+	"time"
 
 	"keepkey/pinset"
 )
@@ -123,7 +124,10 @@ type Verdict struct {
 // what the state knows of, keeps it closed. So does a configuration that says nothing of
 // channels: no channel means that nobody knows who pins, not that nobody does. Only who
 // accepts that clients are locked out can go on then.
-func Gate(in Input, key pinset.Pin) Verdict {
+func Gate(in Input, key pinset.Pin) Verdict { return gateAt(in, key, in.Now) }
+
+// gateAt is the gate at a time; what else is known is known now.
+func gateAt(in Input, key pinset.Pin, at time.Time) Verdict {
 	if in.Disk.LedgerProblem != nil {
 		return Verdict{Shut: LedgerDamaged}
 	}
@@ -135,7 +139,7 @@ func Gate(in Input, key pinset.Pin) Verdict {
 	if code := in.unsettled(r != nil && r.Compromised); code != "" && !accepted {
 		return Verdict{Shut: code}
 	}
-	return Verdict{Verdict: in.Ledger.Gate(key, in.Goal.Clients(), in.Now), Channels: in.Goal.Channels}
+	return Verdict{Verdict: in.Ledger.Gate(key, in.Goal.Clients(), at), Channels: in.Goal.Channels}
 }
 
 // AnyEnforced returns the pin sets that clients may be enforcing now, as obstacles.

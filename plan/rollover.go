@@ -165,7 +165,8 @@ func switchKey(in Input) (Action, *Finding) {
 	} else if waits := unpublished(in); waits != nil {
 		return Action{}, waits
 	}
-	v := Gate(in, r.To)
+	slack := in.slack()
+	v := gateAt(in, r.To, in.Now.Add(-slack))
 	a := Action{Kind: SwitchKey, At: in.Now, Version: in.storedBefore(), Why: Why{Code: WhyRolloverAsked, Asked: r.Asked, Gate: v}}
 	if r.Compromised {
 		a.Why.Code = WhyCompromiseDeclared
@@ -174,7 +175,7 @@ func switchKey(in Input) (Action, *Finding) {
 		if v.OpensAt.IsZero() {
 			return Action{}, &Finding{Code: RolloverWaits, Gate: v, Compromised: r.Compromised}
 		}
-		a.At = v.OpensAt
+		a.At = v.OpensAt.Add(slack)
 	}
 	if f, fails := in.failure(a); fails && f.Next.After(a.At) && !in.Force {
 		a.At = f.Next

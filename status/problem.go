@@ -102,8 +102,12 @@ func lostState(p *Problem, name string, f plan.Finding) bool {
 		return p.say("nothing was made or published", append(do, "if those keys need not go on working, start afresh: keepkey renew --name "+name+" --new-lineage")...)
 	case plan.LineageLeft:
 		p.Subject = "its keys are in the state directory, and the configuration does not name it: nothing renews its certificate"
-		return p.say("nothing is lost", "if clients still use it, put it back into the configuration, with name: "+name,
-			"if nobody needs it any more: keepkey lineage drop --name "+name)
+		do := []string{"if clients still use it, put it back into the configuration, with name: " + name}
+		if len(f.Gate.Obstacles) == 0 {
+			return p.say("nothing is lost", append(do, "if nobody needs it any more: keepkey lineage drop --name "+name)...)
+		}
+		do = append(do, "if nobody needs it any more, it can be dropped once clients are not enforcing its pin sets any more: "+enforced(f.Gate))
+		return p.say("nothing is lost", append(do, GateOf(name, f.Gate).Do...)...)
 	case plan.StateOutdated:
 		signs := strings.Join(f.Signs, "; ")
 		if f.Failure != nil {
@@ -138,11 +142,17 @@ func lostKeys(p *Problem, name string, f plan.Finding) bool {
 	case plan.KeyMissing:
 		p.Severity = Critical
 		p.Subject = fmt.Sprintf("the active key can't be used: %v", f.Err)
-		do := ""
-		if f.CanRotate {
-			do = "if there is no backup of it, let the backup key take over: keepkey rotate --name " + name
+		do := []string{"restore the key file from a backup"}
+		switch {
+		case f.CanRotate && f.Gate.Open:
+			do = append(do, "if there is no backup of it, let the backup key take over: keepkey rotate --name "+name)
+		case f.CanRotate:
+			g := GateOf(name, f.Gate)
+			do = append(do, "if there is no backup of it, let the backup key take over, for which the gate is "+g.Text)
+			do = append(do, g.Do...)
+			do = append(do, "if that can't wait, whoever is locked out by it: keepkey rotate --compromised --key active --accept-breakage --name "+name)
 		}
-		return p.say("no new key takes its place; "+servedOn, "restore the key file from a backup", do)
+		return p.say("no new key takes its place; "+servedOn, do...)
 	case plan.BackupMissing:
 		p.Subject = fmt.Sprintf("a backup key can't be used: %v", f.Err)
 		return p.say(renewsOn+"; another backup key takes its place", "restore the key file from a backup; if nobody does, it is written off")
