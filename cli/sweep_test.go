@@ -3,6 +3,7 @@ package cli_test
 import (
 	"bytes"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -55,9 +56,10 @@ const sweptConfig = `certificates:
 // at that moment.
 const hookScript = `#!/bin/sh
 cd "${0%/*}"
-while read -r line; do echo "$line"; done >>output
+read -r line
+printf '%s\n' "$line" >>output
 export -p >>output
-echo "$KEEPKEY_EVENT_ID $KEEPKEY_EVENT.$KEEPKEY_CHANNEL ${KEEPKEY_PINSET_VERSION:-0}" >>events
+printf '%s %s %s %s\n' "$KEEPKEY_EVENT_ID" "$KEEPKEY_EVENT.$KEEPKEY_CHANNEL" "${KEEPKEY_PINSET_VERSION:-0}" "$line" >>events
 if [ "$KEEPKEY_EVENT" = deploy ]; then cp "$KEEPKEY_LIVE_DIR/cert.pem" deployed.pem.new && mv deployed.pem.new deployed.pem; fi
 `
 
@@ -358,6 +360,11 @@ func (w *watcher) events() []invariant.Event {
 			w.t.Fatalf("%q: %v", line, err)
 		}
 		_, e.Channel, _ = strings.Cut(kind, ".")
+		var event struct{ Document, Serial string }
+		if err := json.Unmarshal([]byte(line[strings.Index(line, "{"):]), &event); err != nil {
+			w.t.Fatalf("%q: %v", line, err)
+		}
+		e.Told = event.Document + event.Serial
 		events = append(events, e)
 	}
 	return events

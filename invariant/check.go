@@ -41,6 +41,7 @@ type Event struct {
 	ID      string
 	Channel string // "" for a deployment
 	Version int    // of the pin set
+	Told    string // the document, or what identifies the certificate
 }
 
 // Run is one run of keepkey.
@@ -448,7 +449,7 @@ func (c *checker) hooksAreToldTheSame() {
 	newest := make(map[string]int)
 	for _, e := range c.out.Events {
 		if first, again := byID[e.ID]; again && first != e {
-			c.violate("I16", "the event %s was %v, and then %v", e.ID, first, e)
+			c.violate("I16", "the event %s was %+v, and then %+v", e.ID, first, e)
 		}
 		byID[e.ID] = e
 		if e.Channel == "" {

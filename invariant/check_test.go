@@ -264,10 +264,10 @@ func TestWhatDoesNotHoldIsFound(t *testing.T) {
 			s.newSet("intended")
 		}},
 		{"I16", "one event, told in two ways", func(s *scene) {
-			s.out.Events = []invariant.Event{{"a", "app", 1}, {"a", "app", 2}}
+			s.out.Events = []invariant.Event{{ID: "a", Channel: "app", Version: 1}, {ID: "a", Channel: "app", Version: 2}}
 		}},
 		{"I16", "an older pin set after a newer one", func(s *scene) {
-			s.out.Events = []invariant.Event{{"a", "app", 2}, {"b", "app", 1}}
+			s.out.Events = []invariant.Event{{ID: "a", Channel: "app", Version: 2}, {ID: "b", Channel: "app", Version: 1}}
 		}},
 	} {
 		t.Run(tt.invariant+" "+tt.what, func(t *testing.T) {
