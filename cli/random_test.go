@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -15,6 +16,7 @@ import (
 
 	"keepkey/internal/acmetest"
 	"keepkey/invariant"
+	"keepkey/pinset/format"
 )
 
 // TestAnySequenceKeepsThePromise lets a person, the clock, failing hooks, a CA that
@@ -37,12 +39,13 @@ func TestAnySequenceKeepsThePromise(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(first.dir, "hook"), []byte(fallibleHook), 0o700); err != nil {
 		t.Fatal(err)
 	}
+	base, _, _ := strings.Cut(first.read("config.yaml"), "certificates:\n")
 	steps := make(map[string]int)
 	rapid.Check(t, func(rt *rapid.T) {
 		h := first.copy()
 		h.ca.Misbehave(up)
-		w := &watcher{t: rt, h: h, at: "the beginning", lifetime: map[string]time.Duration{"app": 30 * 24 * time.Hour, "web": 2 * 24 * time.Hour}}
-		r := &randomLife{h: h, w: w, steps: steps, clockOfCA: &now, up: up, down: func(next http.Handler) http.Handler { return down(up(next)) }}
+		w := &watcher{t: rt, h: h, at: "the beginning"}
+		r := &randomLife{h: h, w: w, asked: usual, base: base, documents: make(map[string]map[int][]byte), steps: steps, clockOfCA: &now, up: up, down: func(next http.Handler) http.Handler { return down(up(next)) }}
 		r.pass(0)
 		w.look(invariant.Run{}, 0)
 		rt.Repeat(map[string]func(*rapid.T){
@@ -53,6 +56,10 @@ func TestAnySequenceKeepsThePromise(t *testing.T) {
 			"a hook fails":  r.hookFails,
 			"the CA fails":  r.caFails,
 			"the clock":     r.clock,
+			"an edit":       r.edit,
+			"a restoration": r.restore,
+			"a deletion":    r.remove,
+			"a place ends":  r.closePlace,
 			"all goes well": r.goesWell,
 		})
 		r.goesWell(rt)
@@ -72,6 +79,10 @@ type randomLife struct {
 	steps  map[string]int
 	story  []string
 	caDown bool
+
+	asked     settings
+	base      string                    // of the configuration
+	documents map[string]map[int][]byte // all that ever lay in a file, by version
 
 	clockOfCA *atomic.Int64
 	up, down  acmetest.Fault
@@ -94,6 +105,120 @@ var commands = []string{
 	"rotate --name api --compromised --key backup", "rotate --name api --compromised --key retired",
 	"rotate --name api --compromised --key all --accept-breakage",
 	"channel confirm --name api --channel web --version 1",
+}
+
+// settings are what is edited in the configuration between runs.
+type settings struct {
+	Lifetime string
+	Cache    string
+	Backups  int
+	KeyType  string
+	More     bool // the channel app is published to another file, too
+	ReadBack bool
+}
+
+var usual = settings{Lifetime: "30d", Cache: "0s", Backups: 1, KeyType: "ec256", ReadBack: true}
+
+func (s settings) String() string {
+	more, readBack := "", ""
+	if s.More {
+		more = ", {file: more.json}"
+	}
+	if s.ReadBack {
+		readBack = "\n        read_back: {file: web.json}"
+	}
+	return fmt.Sprintf(`certificates:
+  - name: api
+    domains: [random.example.com]
+    backups: %d
+    key_type: %s
+    channels:
+      - name: app
+        format: json
+        lifetime: %s
+        cache: %s
+        publish: [{file: pins.json}, {command: [./hook]}%s]
+      - name: web
+        format: json
+        lifetime: 2d
+        publish: [{file: web.json}]%s
+    deploy: [{command: [./hook]}]
+`, s.Backups, s.KeyType, s.Lifetime, s.Cache, more, readBack)
+}
+
+// configure writes the configuration.
+func (r *randomLife) configure(rt *rapid.T) {
+	if err := os.WriteFile(filepath.Join(r.h.dir, "config.yaml"), []byte(r.base+r.asked.String()), 0o600); err != nil {
+		rt.Fatal(err)
+	}
+}
+
+func (r *randomLife) edit(rt *rapid.T) {
+	r.asked.Lifetime = rapid.SampledFrom([]string{"30d", "10d", "1d"}).Draw(rt, "lifetime")
+	r.asked.Cache = rapid.SampledFrom([]string{"0s", "0s", "2d"}).Draw(rt, "cache")
+	r.asked.Backups = rapid.IntRange(1, 2).Draw(rt, "backups")
+	r.asked.KeyType = rapid.SampledFrom([]string{"ec256", "ec384"}).Draw(rt, "key type")
+	r.asked.More = rapid.Bool().Draw(rt, "another file")
+	r.asked.ReadBack = rapid.Bool().Draw(rt, "read back")
+	r.configure(rt)
+	r.tell("edit", "%+v", r.asked)
+}
+
+// note keeps what lies in the files.
+func (r *randomLife) note() {
+	for channel, files := range places {
+		for _, file := range files {
+			if version := r.w.get(channel, file); version > 0 {
+				if r.documents[file] == nil {
+					r.documents[file] = make(map[int][]byte)
+				}
+				r.documents[file][version] = []byte(r.h.read(file))
+			}
+		}
+	}
+}
+
+// restore puts an older document back, as a backup of the web root does. One that would lock
+// clients out by itself is not restored: nothing that keepkey does could help them.
+func (r *randomLife) restore(rt *rapid.T) {
+	r.note()
+	file := rapid.SampledFrom([]string{"pins.json", "web.json", "more.json"}).Draw(rt, "file")
+	var fit []int
+	for version, data := range r.documents[file] {
+		found, err := format.JSON.Decode(data)
+		if err == nil && r.w.harmless(found.Pins) {
+			fit = append(fit, version)
+		}
+	}
+	if len(fit) == 0 {
+		return
+	}
+	slices.Sort(fit)
+	version := rapid.SampledFrom(fit).Draw(rt, "version")
+	if err := os.WriteFile(filepath.Join(r.h.dir, file), r.documents[file][version], 0o644); err != nil {
+		rt.Fatal(err)
+	}
+	r.tell("restored", "%s is restored to version %d", file, version)
+	r.w.download(r.now)
+}
+
+func (r *randomLife) remove(rt *rapid.T) {
+	r.note()
+	file := rapid.SampledFrom([]string{"pins.json", "web.json"}).Draw(rt, "file")
+	if os.Remove(filepath.Join(r.h.dir, file)) == nil {
+		r.tell("deleted", "%s is deleted", file)
+	}
+}
+
+// closePlace is what a person does about a place that is not configured any more.
+func (r *randomLife) closePlace(rt *rapid.T) {
+	path := filepath.Join(r.h.dir, "more.json")
+	if r.asked.More || os.Remove(path) != nil {
+		return
+	}
+	r.w.download(r.now)
+	status := r.h.do(step{args: "channel retire --name api --channel app --place " + path, after: r.now}, nil)
+	r.tell("closed", "more.json is closed (status %d)", status)
 }
 
 func (r *randomLife) run(rt *rapid.T) {
@@ -152,6 +277,10 @@ func (r *randomLife) clock(rt *rapid.T) {
 // that is due to get done.
 func (r *randomLife) goesWell(rt *rapid.T) {
 	r.wrong = 0
+	if _, err := os.Lstat(filepath.Join(r.h.dir, "more.json")); err == nil {
+		r.asked.More = true
+		r.configure(rt)
+	}
 	r.h.ca.Misbehave(r.up)
 	r.caDown = false
 	os.Remove(filepath.Join(r.h.dir, "hook-fails"))

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -27,6 +28,7 @@ import (
 	"keepkey/keystore"
 	"keepkey/pinset"
 	"keepkey/pinset/format"
+	"keepkey/plan"
 )
 
 // Everything that keepkey does to the disk, to a CA or to a hook passes a fault
@@ -263,12 +265,11 @@ func tail(s string) string { return s[max(0, len(s)-3000):] }
 // every pin set that they ever saw, and a server that has loaded what it last
 // deployed.
 type watcher struct {
-	t        reporter
-	h        *host
-	at       string
-	before   *invariant.Found
-	held     []held
-	lifetime map[string]time.Duration // by channel; none that is not there ever ends
+	t      reporter
+	h      *host
+	at     string
+	before *invariant.Found
+	held   []held
 }
 
 // reporter is what a test and a check of a property have in common.
@@ -281,7 +282,8 @@ type reporter interface {
 // held is a pin set that clients downloaded.
 type held struct {
 	invariant.Held
-	replaced bool // there is a newer one
+	lifetime time.Duration // as the document says
+	replaced bool          // nobody gets it any more, and there is a newer one
 	at       time.Duration
 }
 
@@ -316,39 +318,98 @@ func (w *watcher) look(run invariant.Run, after time.Duration) {
 	w.before = &found
 }
 
-// download lets clients of each channel get what is published, and returns all pin
+// places are the files at which clients of each channel find its pin sets, whether or not
+// they are configured.
+var places = map[string][]string{"app": {"pins.json", "more.json"}, "web": {"web.json"}}
+
+// download lets clients of each channel get what lies at its places, and returns all pin
 // sets that some of them may be enforcing.
 func (w *watcher) download(after time.Duration) []invariant.Held {
 	w.t.Helper()
-	for channel, file := range map[string]string{"app": "pins.json", "web": "web.json"} {
-		data, err := os.ReadFile(filepath.Join(w.h.dir, file))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		found, err2 := format.JSON.Decode(data)
-		if err := errors.Join(err, err2); err != nil {
-			w.t.Fatalf("%s: clients find no pin set in %s: %v", w.at, file, err)
-		}
-		set, known := pinset.Set{Version: found.Version, Pins: found.Pins}, false
-		for i := range w.held {
-			h := &w.held[i]
-			known = known || (h.Channel == channel && h.Version == set.Version)
-			if h.Channel == channel && h.Version < set.Version && !h.replaced {
-				h.replaced, h.at = true, after
+	for channel, files := range places {
+		offered := make(map[int]bool)
+		for _, file := range files {
+			if version := w.get(channel, file); version > 0 {
+				offered[version] = true
 			}
 		}
-		if !known {
-			w.held = append(w.held, held{Held: invariant.Held{Channel: channel, Set: set}})
+		for i := range w.held {
+			h := &w.held[i]
+			if h.Channel != channel {
+				continue
+			}
+			newer := false
+			for version := range offered {
+				newer = newer || version > h.Version
+			}
+			switch {
+			case offered[h.Version]:
+				h.replaced = false
+			case newer && !h.replaced:
+				h.replaced, h.at = true, after
+			}
 		}
 	}
 	var all []invariant.Held
 	for _, h := range w.held {
-		lifetime, ends := w.lifetime[h.Channel]
-		if !ends || !h.replaced || after < h.at+lifetime {
+		if !h.replaced || after < h.at+h.lifetime {
 			all = append(all, h.Held)
 		}
 	}
 	return all
+}
+
+// get has a client get a document. It returns its version, 0 when there is none.
+func (w *watcher) get(channel, file string) int {
+	w.t.Helper()
+	data, err := os.ReadFile(filepath.Join(w.h.dir, file))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0
+	}
+	found, err2 := format.JSON.Decode(data)
+	var doc struct {
+		MaxAge int64 `json:"max_age_seconds"`
+	}
+	if err := errors.Join(err, err2, json.Unmarshal(data, &doc)); err != nil {
+		w.t.Fatalf("%s: clients find no pin set in %s: %v", w.at, file, err)
+	}
+	lifetime := time.Duration(doc.MaxAge) * time.Second
+	i := slices.IndexFunc(w.held, func(h held) bool { return h.Channel == channel && h.Version == found.Version })
+	if i < 0 {
+		set := pinset.Set{Version: found.Version, Pins: found.Pins}
+		w.held = append(w.held, held{Held: invariant.Held{Channel: channel, Set: set}, lifetime: lifetime})
+	} else if !pinset.SamePins(w.held[i].Pins, found.Pins) || w.held[i].lifetime != lifetime {
+		w.t.Errorf("%s: version %d in %s is %v for %s, and was %v for %s", w.at, found.Version, file, found.Pins, lifetime, w.held[i].Pins, w.held[i].lifetime)
+	}
+	return found.Version
+}
+
+// harmless reports whether clients with these pins accept all that they may be presented
+// with now, or as soon as a run that was interrupted goes on.
+func (w *watcher) harmless(pins []pinset.Pin) bool {
+	for _, k := range w.before.State.Keys {
+		if k.Role == plan.Active && !slices.Contains(pins, k.Pin) {
+			return false
+		}
+	}
+	for _, pin := range w.served() {
+		if !slices.Contains(pins, pin) {
+			return false
+		}
+	}
+	return true
+}
+
+// served returns the keys that clients may be presented with.
+func (w *watcher) served() []pinset.Pin {
+	served := []pinset.Pin{}
+	if w.before.Live > 0 {
+		served = append(served, w.before.LivePin)
+	}
+	if data, err := os.ReadFile(filepath.Join(w.h.dir, "deployed.pem")); err == nil {
+		served = append(served, certificatePin(w.t, data))
+	}
+	return served
 }
 
 func (w *watcher) events() []invariant.Event {
