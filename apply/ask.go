@@ -165,7 +165,7 @@ func (r *Runner) asked(ctx context.Context, cert config.Certificate, o RotateOpt
 	case o.Undo:
 		a.Kind = plan.Undo
 	case o.Compromised:
-		a = plan.Action{Kind: plan.DeclareCompromise, Keys: o.keys, Pin: plan.Successor(in, o.keys...), Accept: o.AcceptBreakage, Now: o.Now}
+		a = plan.Action{Kind: plan.DeclareCompromise, Keys: o.keys, Pin: plan.Successor(in, o.keys...), Accept: o.AcceptBreakage, Now: o.Now, Entries: in.Ledger.Head().Entries}
 	}
 	if err := in.Follow(a, plan.Result{At: in.Now}); err != nil {
 		var refused *plan.Refusal

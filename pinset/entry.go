@@ -31,7 +31,7 @@ const (
 	// out, because a key is compromised.
 	Abandon EntryKind = "abandon"
 	// Readmit: the rollover for which clients were abandoned was called off. Those
-	// abandoned since a time count again, on all channels.
+	// abandoned after an entry count again, on all channels.
 	Readmit EntryKind = "readmit"
 	// Seen: clients were found to get something else than the newest pin set: an older
 	// one that was superseded, or, with pins, one that is not in the ledger at all. It may
@@ -60,9 +60,9 @@ type Entry struct {
 	Cache    Lifetime  `json:"cache,omitzero"`     // the channel's at that time; never forever
 	Expires  time.Time `json:"expires,omitzero"`   // carried in the document, and honoured by its clients
 
-	Places []Place   `json:"places,omitempty"` // with Intent and Extend: where it goes
-	Place  string    `json:"place,omitempty"`  // with Gone, and with Seen where it is known: the place's ID
-	Since  time.Time `json:"since,omitzero"`   // with Readmit
+	Places []Place `json:"places,omitempty"` // with Intent and Extend: where it goes
+	Place  string  `json:"place,omitempty"`  // with Gone, and with Seen where it is known: the place's ID
+	After  int     `json:"after,omitempty"`  // with Readmit: the number of that entry
 
 	// By says who vouches for the entry; an Intent and an Extend need nobody.
 	By string `json:"by,omitempty"`
@@ -95,7 +95,7 @@ type shape struct {
 	leastPins, mostPins int // apart from Seen, which may have none
 	places              bool
 	place, placeMay     bool
-	since               bool
+	after               bool
 	vouched             bool // somebody has to vouch for it
 }
 
@@ -105,7 +105,7 @@ var shapes = map[EntryKind]shape{
 	Confirm: {channel: true, version: true, vouched: true},
 	Retire:  {channel: true, version: true, vouched: true},
 	Abandon: {channel: true, version: true, vouched: true},
-	Readmit: {since: true, vouched: true},
+	Readmit: {after: true, vouched: true},
 	Seen:    {channel: true, version: true, mostPins: maxPins, placeMay: true, vouched: true},
 	Gone:    {channel: true, place: true, vouched: true},
 	Unknown: {channel: true, version: true, leastPins: 1, mostPins: 1, vouched: true},
@@ -125,10 +125,8 @@ func (e Entry) asRead() Entry {
 	if len(e.Places) == 0 {
 		e.Places = nil
 	}
-	for _, t := range []*time.Time{&e.Expires, &e.Since} {
-		if !t.IsZero() {
-			*t = t.UTC().Round(0)
-		}
+	if !e.Expires.IsZero() {
+		e.Expires = e.Expires.UTC().Round(0)
 	}
 	if e.Lifetime != nil {
 		lifetime := e.Lifetime.wholeSeconds()
@@ -149,7 +147,7 @@ func (e Entry) check() error {
 		return errors.New("it lacks a channel or a version, or has one and should not")
 	case !writable(e.Channel, maxChannel):
 		return fmt.Errorf("%.50q can't be the name of a channel", e.Channel)
-	case !datable(e.At) || !datable(e.Expires) || !datable(e.Since):
+	case !datable(e.At) || !datable(e.Expires):
 		return errors.New("its time can't be written")
 	case e.By != ByKeepkey && e.By != ByPerson && (e.By != "" || is.vouched):
 		return errors.New("it does not say who vouches for it")
@@ -161,8 +159,8 @@ func (e Entry) check() error {
 		return errors.New("a pin set needs a lifetime, and nothing else has a lifetime, a cache or an expiry")
 	case published && (!e.Lifetime.valid() || !e.Cache.valid() || e.Cache.Forever):
 		return errors.New("its lifetime or cache is negative or longer than a century")
-	case is.since == e.Since.IsZero():
-		return errors.New("it says since when, and should not, or does not")
+	case is.after != (e.After > 0) || e.After < 0:
+		return errors.New("it says after which entry, and should not, or does not")
 	}
 	return e.checkPlaces(is)
 }

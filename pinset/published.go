@@ -28,7 +28,7 @@ type Published struct {
 	// was, since it was last seen there; zero if that was never so.
 	Superseded time.Time
 
-	abandoned time.Time
+	abandoned int  // the number of that entry
 	out       bool // it was confirmed at some time
 }
 
@@ -107,14 +107,14 @@ func (l *Ledger) add(e Entry, line []byte) {
 		p := &l.published[i]
 		switch same := p.Version == e.Version; {
 		case e.Kind == Readmit:
-			if p.Abandoned && !p.abandoned.Before(e.Since) {
+			if p.Abandoned && p.abandoned > e.After {
 				p.Abandoned = false
 			}
 		case p.Channel != e.Channel:
 		case e.Kind == Retire && same:
 			p.Retired = true
 		case e.Kind == Abandon && same:
-			p.Abandoned, p.abandoned = true, e.At
+			p.Abandoned, p.abandoned = true, e.N
 		case e.Kind == Extend && same && !p.Found:
 			p.Places = slices.Concat(p.Places, e.Places)
 			p.Left = slices.Concat(p.Left, e.Places)

@@ -58,7 +58,7 @@ func TestWordsThatATimelineDoesNotKnow(t *testing.T) {
 		"0d", "0d app", "0d app intends", "today app confirms 1", "-1d app confirms 1", "0d app confrims 1", "0d app confirms", "0d app confirms one",
 		"0d app confirms 1 again", "0d app confirms 7", "0d app intends 2 BC", "0d app intends 2 BC for ever", "0d app intends 2 BC for 30d until", "0d app intends 2 BC forever until soon",
 		"0d app intends 2 BC for 30", "0d app intends 2 bc for 30d", "0d app intends 1 BC for 30d", "0d may B be served?", "0d may B be served? maybe", "0d may BC be served? yes",
-		"0d may B serve? yes", "0d readmit since", "0d readmit since when", "0d app closes x", "0d app closes", "0d app extends 1", "0d app extends 2 at x", "0d app sees 1", "0d app sees 2 at x", "0d app intends 2 BC for 30d at", "0d app intends 2 BC for 30d cached soon", "after 0d may B be served? yes", "just after 0d app confirms 1",
+		"0d may B serve? yes", "0d readmit after", "0d readmit after what", "0d readmit after 0", "0d app closes x", "0d app closes", "0d app extends 1", "0d app extends 2 at x", "0d app sees 1", "0d app sees 2 at x", "0d app intends 2 BC for 30d at", "0d app intends 2 BC for 30d cached soon", "after 0d may B be served? yes", "just after 0d app confirms 1",
 	} {
 		var l Ledger
 		for _, good := range []string{"0d app intends 1 AB for 30d", "0d app confirms 1"} {
@@ -141,9 +141,9 @@ func entry(f []string, at time.Time) (Entry, error) {
 	e := Entry{At: at, Channel: f[1]}
 	var err error
 	switch {
-	case f[1] == "readmit" && f[2] == "since" && len(f) == 4:
+	case f[1] == "readmit" && f[2] == "after" && len(f) == 4:
 		e.Kind, e.Channel, e.By = Readmit, "", ByPerson
-		e.Since, err = moment(f[3])
+		e.After, err = strconv.Atoi(f[3])
 		return e, err
 	case f[2] == "closes" && len(f) == 4:
 		e.Kind, e.Place, e.By = Gone, f[3], ByPerson

@@ -75,7 +75,9 @@ type Action struct {
 	Early  bool         // obtain: see [Certificate.Early]
 	Keys   []pinset.Pin // declare-compromise: those that others may have; none for the active one
 	Accept bool         // declare-compromise: clients may be locked out
-	Now    bool         // declare-compromise: wait for no host
+	// Entries is how long the ledger is: declare-compromise.
+	Entries int
+	Now     bool // declare-compromise: wait for no host
 
 	// Of a publication: whether its intent is in the ledger already, whether all hooks
 	// have to run again, whether keepkey itself confirms it once they succeeded, and what

@@ -39,7 +39,10 @@ func (s *State) declareCompromise(a Action, now time.Time) error {
 		fits := to != nil && to.Role == Backup && !slices.Contains(keys, a.Pin)
 		switch {
 		case under && r.Switched.IsZero(): // asked for already; it goes on
-			r.BreakageAccepted, r.Now = r.BreakageAccepted || a.Accept, r.Now || a.Now
+			if a.Accept && !r.BreakageAccepted {
+				r.BreakageAccepted, r.Entries = true, a.Entries
+			}
+			r.Now = r.Now || a.Now
 			if fits {
 				r.To = a.Pin // the one before may be lost, or compromised, too
 			}
@@ -47,6 +50,9 @@ func (s *State) declareCompromise(a Action, now time.Time) error {
 			return s.refuse(Finding{Code: NoSuccessor})
 		default:
 			s.Rollover = &Rollover{From: active.Pin, To: a.Pin, Asked: now, Compromised: true, BreakageAccepted: a.Accept, Now: a.Now, Interrupted: r}
+			if a.Accept {
+				s.Rollover.Entries = a.Entries
+			}
 		}
 	}
 	for _, pin := range keys {

@@ -230,7 +230,7 @@ func (o *outside) ops(t *testing.T, keys int) map[string]func(*outside) {
 		if to := Successor(o.in); Gate(o.in, to).Open {
 			ask("compromised", Action{Kind: DeclareCompromise, Keys: active, Pin: to})
 		} else {
-			ask("compromised, at a price", Action{Kind: DeclareCompromise, Keys: active, Pin: to, Accept: true})
+			ask("compromised, at a price", Action{Kind: DeclareCompromise, Keys: active, Pin: to, Accept: true, Entries: o.in.Ledger.Head().Entries})
 		}
 	}
 	for _, k := range s.Keys {

@@ -21,6 +21,9 @@ type Rollover struct {
 	// BreakageAccepted says that a person gives up the clients that keep the gate of
 	// the key To closed. Only with Compromised.
 	BreakageAccepted bool `json:"breakage_accepted,omitempty"`
+	// Entries is how long the ledger was when a person accepted that: clients that were
+	// given up before are not this rollover's.
+	Entries int `json:"entries,omitempty"`
 	// Switched is when the certificate for the new key was accepted. From then on
 	// the new key is the active one; the old key's pin stays in the pin set for a
 	// while, so that the rollover can be undone.
@@ -86,8 +89,8 @@ func (s *State) undo(now time.Time) (*pinset.Entry, error) {
 		return nil, nil // asked for already
 	case r.Switched.IsZero():
 		s.Rollover, s.Since = r.Interrupted, now
-		if r.BreakageAccepted {
-			return &pinset.Entry{Kind: pinset.Readmit, Since: r.Asked, By: pinset.ByPerson}, nil
+		if r.BreakageAccepted && r.Entries > 0 {
+			return &pinset.Entry{Kind: pinset.Readmit, After: r.Entries, By: pinset.ByPerson}, nil
 		}
 	case r.Compromised:
 		return nil, s.refuse(Finding{Code: NoWayBack})

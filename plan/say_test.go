@@ -152,7 +152,7 @@ func TestClientsThatWereGivenUpComeBackWithTheUndo(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	follow(Action{Kind: DeclareCompromise, Pin: testPin(3), Accept: true})
+	follow(Action{Kind: DeclareCompromise, Pin: testPin(3), Accept: true, Entries: in.Ledger.Head().Entries})
 	for _, a := range abandonments(in) {
 		follow(a)
 	}
