@@ -45,7 +45,7 @@ func TestAnySequenceKeepsThePromise(t *testing.T) {
 		h := first.copy()
 		h.ca.Misbehave(up)
 		w := &watcher{t: rt, h: h, at: "the beginning"}
-		r := &randomLife{h: h, w: w, asked: usual, base: base, documents: make(map[string]map[int][]byte), steps: steps, clockOfCA: &now, up: up, down: func(next http.Handler) http.Handler { return down(up(next)) }}
+		r := &randomLife{h: h, w: w, asked: usual, base: base, documents: make(map[string]map[int][]byte), unseen: make(map[string]bool), steps: steps, clockOfCA: &now, up: up, down: func(next http.Handler) http.Handler { return down(up(next)) }}
 		r.pass(0)
 		w.look(invariant.Run{}, 0)
 		rt.Repeat(map[string]func(*rapid.T){
@@ -83,6 +83,7 @@ type randomLife struct {
 	asked     settings
 	base      string                    // of the configuration
 	documents map[string]map[int][]byte // all that ever lay in a file, by version
+	unseen    map[string]bool           // files with something that no run has looked at yet
 
 	clockOfCA *atomic.Int64
 	up, down  acmetest.Fault
@@ -190,9 +191,12 @@ func (r *randomLife) restore(rt *rapid.T) {
 			fit = append(fit, version)
 		}
 	}
-	if len(fit) == 0 {
+	// What came and went between two runs, keepkey can't know of, nor what comes back where
+	// it does not publish any more.
+	if len(fit) == 0 || r.unseen[file] || (file == "more.json" && !r.asked.More) {
 		return
 	}
+	r.unseen[file] = true
 	slices.Sort(fit)
 	version := rapid.SampledFrom(fit).Draw(rt, "version")
 	if err := os.WriteFile(filepath.Join(r.h.dir, file), r.documents[file][version], 0o644); err != nil {
@@ -205,7 +209,7 @@ func (r *randomLife) restore(rt *rapid.T) {
 func (r *randomLife) remove(rt *rapid.T) {
 	r.note()
 	file := rapid.SampledFrom([]string{"pins.json", "web.json"}).Draw(rt, "file")
-	if os.Remove(filepath.Join(r.h.dir, file)) == nil {
+	if !r.unseen[file] && os.Remove(filepath.Join(r.h.dir, file)) == nil {
 		r.tell("deleted", "%s is deleted", file)
 	}
 }
@@ -213,7 +217,7 @@ func (r *randomLife) remove(rt *rapid.T) {
 // closePlace is what a person does about a place that is not configured any more.
 func (r *randomLife) closePlace(rt *rapid.T) {
 	path := filepath.Join(r.h.dir, "more.json")
-	if r.asked.More || os.Remove(path) != nil {
+	if r.asked.More || r.unseen["more.json"] || os.Remove(path) != nil {
 		return
 	}
 	r.w.download(r.now)
@@ -228,6 +232,9 @@ func (r *randomLife) run(rt *rapid.T) {
 	switch how := rapid.SampledFrom([]string{"well", "well", "killed", "failing", "failing though done"}).Draw(rt, "how"); how {
 	case "well":
 		run.Status = r.h.do(s, nil)
+		if !strings.HasPrefix(s.args, "channel") {
+			clear(r.unseen)
+		}
 		r.tell(s.args, "%s (status %d)", s.args, run.Status)
 	case "killed":
 		r.h.do(s, dead(n))
@@ -284,6 +291,14 @@ func (r *randomLife) goesWell(rt *rapid.T) {
 	r.h.ca.Misbehave(r.up)
 	r.caDown = false
 	os.Remove(filepath.Join(r.h.dir, "hook-fails"))
+	if ro := r.w.before.State.Rollover; ro != nil && ro.Compromised && ro.Switched.IsZero() {
+		// Nothing is published while the compromised key is in use, until a person decides.
+		r.pass(25 * time.Hour)
+		args := "rotate --name api --compromised --accept-breakage"
+		status := r.h.do(step{args: args, after: r.now}, nil)
+		r.tell("well", "%s (status %d)", args, status)
+		r.w.look(invariant.Run{Asked: true, Status: status}, r.now)
+	}
 	for i := range 2 {
 		r.pass(25 * time.Hour)
 		status := r.h.do(step{args: "renew", after: r.now}, nil)
