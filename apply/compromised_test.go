@@ -346,3 +346,39 @@ func TestACertificateThatIsGoneIsNotTakenForRevoked(t *testing.T) {
 		t.Errorf("revoked: %v, and the one that is gone: %v", w.revoked(kept), w.revoked(lost))
 	}
 }
+
+// A certificate that was finalized and never stored is fetched, so that it can be revoked
+// with the others.
+func TestACertificateThatWasNeverStoredIsRevokedToo(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, acmetest.Options{})
+	cert := w.pinned("api")
+	w.mustRenew(cert, apply.Options{})
+	bad := w.state(cert).Active().Pin
+	w.ca.Misbehave(acmetest.Problem(acmetest.Certificate, 500, "serverInternal", "try later", ""))
+	if rep := w.renew(cert, apply.Options{Force: true}); len(rep.Problems) == 0 {
+		t.Fatal("nothing went wrong")
+	}
+	if _, ordered := w.state(cert).Order(bad); !ordered {
+		t.Fatal("no order is on record")
+	}
+	w.ca.Misbehave(nil)
+	w.offset += time.Hour
+	r := w.runner()
+	if err := r.Rotate(t.Context(), cert, apply.RotateOptions{Compromised: true}); err != nil {
+		t.Fatal(err)
+	}
+	rep := r.Renew(t.Context(), cert, apply.Options{})
+	if len(rep.Problems) > 0 || !rep.Did(plan.Collect) {
+		t.Errorf("done %v, problems %q", rep.Done, problems(rep))
+	}
+	revoked := 0
+	for _, c := range w.state(cert).Issued {
+		if c.Pin == bad && !c.Revoked.IsZero() {
+			revoked++
+		}
+	}
+	if _, ordered := w.state(cert).Order(bad); ordered || revoked != 2 {
+		t.Errorf("%d certificates are revoked, want 2; the order is on record: %v", revoked, ordered)
+	}
+}
