@@ -6,20 +6,35 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 
 	"keepkey/pinset"
 )
 
 // Schema is the version of the state document that this keepkey writes.
-const Schema = 1
+const Schema = 2
 
 // migration brings a document to the next schema.
 type migration func([]byte) ([]byte, error)
 
 // migrations are by the schema that they begin with: a document of schema n passes
-// migrations[n], then n+1, until it is of the present one. There has been only one
-// schema so far. testdata/state holds a directory of each; they must load for ever.
-var migrations = map[int]migration{}
+// migrations[n], then n+1, until it is of the present one. testdata/state holds a directory
+// of each that a release could have written; they must load for ever.
+var migrations = map[int]migration{
+	1: toSchema(2), // everything that is new may be missing
+}
+
+// toSchema changes nothing but the number.
+func toSchema(n int) migration {
+	return func(data []byte) ([]byte, error) {
+		var doc map[string]json.RawMessage
+		if err := json.Unmarshal(data, &doc); err != nil {
+			return nil, err
+		}
+		doc["schema"] = json.RawMessage(strconv.Itoa(n))
+		return json.Marshal(doc)
+	}
+}
 
 // NewerSchemaError says that a state was written by a newer keepkey. It is refused
 // rather than misread.

@@ -539,7 +539,7 @@ func TestParseStateRefusesWhatMakesNoSense(t *testing.T) {
 	for name, change := range map[string]func(*State){
 		"of another lineage":            func(s *State) { s.Lineage = "www" },
 		"of no schema":                  func(s *State) { s.Schema = 0 },
-		"of a newer schema":             func(s *State) { s.Schema = 2 },
+		"of a newer schema":             func(s *State) { s.Schema = Schema + 1 },
 		"of a lineage that never began": func(s *State) { s.Begun = time.Time{} },
 		"two active keys":               func(s *State) { s.Keys[1].Role = Active },
 		"no active key":                 func(s *State) { s.Keys = s.Keys[1:] },
@@ -599,13 +599,14 @@ func TestAnOlderStateIsMigratedStepByStep(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	old := strings.Replace(strings.Replace(string(data), `"schema":1`, `"schema":-1`, 1), `"lineage"`, `"name"`, 1)
+	schema := func(n int) string { return fmt.Sprintf(`"schema":%d`, n) }
+	old := strings.Replace(strings.Replace(string(data), schema(Schema), schema(Schema-2), 1), `"lineage"`, `"name"`, 1)
 	steps := map[int]migration{
-		-1: func(d []byte) ([]byte, error) {
-			return bytes.Replace(d, []byte(`"schema":-1`), []byte(`"schema":0`), 1), nil
+		Schema - 2: func(d []byte) ([]byte, error) {
+			return bytes.Replace(d, []byte(schema(Schema-2)), []byte(schema(Schema-1)), 1), nil
 		},
-		0: func(d []byte) ([]byte, error) {
-			d = bytes.Replace(d, []byte(`"schema":0`), []byte(`"schema":1`), 1)
+		Schema - 1: func(d []byte) ([]byte, error) {
+			d = bytes.Replace(d, []byte(schema(Schema-1)), []byte(schema(Schema)), 1)
 			return bytes.Replace(d, []byte(`"name"`), []byte(`"lineage"`), 1), nil
 		},
 	}
@@ -613,7 +614,7 @@ func TestAnOlderStateIsMigratedStepByStep(t *testing.T) {
 	if err != nil || s.Certificate.Serial != "5e" {
 		t.Errorf("%+v, %v", s, err)
 	}
-	if _, err := ParseState("api", []byte(old)); err == nil {
+	if _, err := ParseState("api", bytes.Replace(data, []byte(schema(Schema)), []byte(schema(-1)), 1)); err == nil {
 		t.Error("a schema that nobody knows is accepted")
 	}
 }
