@@ -32,8 +32,9 @@ func (w Webhook) ID() string { return identity("webhook", w.URL) }
 
 func (w Webhook) String() string { return withoutSecrets(w.URL) }
 
-// Run posts the event. Any status from 200 to 299 is success. Redirects are not
-// followed: the body is signed for this address.
+// Run posts the event. Any status from 200 to 299 is success but 202: it says that the
+// event may be acted on some time (RFC 9110 section 15.3.3), and a pin set would count as
+// out that is not. Redirects are not followed: the body is signed for this address.
 func (w Webhook) Run(ctx context.Context, e Event) error {
 	limit := cmp.Or(w.Timeout, defaultTimeout)
 	limited, cancel := context.WithTimeout(ctx, limit)
@@ -76,12 +77,15 @@ func (w Webhook) Run(ctx context.Context, e Event) error {
 	if err != nil {
 		return failed(w, failure(ctx, limited, limit, err), "")
 	}
-	if resp.StatusCode >= 200 && resp.StatusCode <= 299 {
+	if resp.StatusCode >= 200 && resp.StatusCode <= 299 && resp.StatusCode != http.StatusAccepted {
 		return nil // the rest of the answer is not waited for
 	}
 	answer, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer)) // only to be shown
 	said := fmt.Sprintf("it answered with status %d", resp.StatusCode)
-	if resp.StatusCode >= 300 && resp.StatusCode <= 399 {
+	switch {
+	case resp.StatusCode == http.StatusAccepted:
+		said += ", which does not say that it was done: it has to answer with 200 once it is"
+	case resp.StatusCode >= 300 && resp.StatusCode <= 399:
 		said += ", and redirects are not followed"
 	}
 	return failed(w, said, string(answer))

@@ -53,6 +53,7 @@ func TestWebhookFailuresAreExplained(t *testing.T) {
 			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
 		}, "status 307"},
 		"endless":       {func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(500); w.Write(make([]byte, 10<<20)) }, "status 500"},
+		"accepted":      {func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusAccepted) }, "which does not say that it was done"},
 		"never answers": {func(w http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body); <-r.Context().Done() }, "no answer within"},
 	} {
 		t.Run(name, func(t *testing.T) {
