@@ -2,11 +2,8 @@ package apply_test
 
 import (
 	"bytes"
-	"crypto/x509"
-	"encoding/base64"
-	"encoding/json"
+	"crypto"
 	"fmt"
-	"io"
 	"net/http"
 	"path/filepath"
 	"slices"
@@ -206,7 +203,7 @@ func TestALimitForANameConcernsOnlyItsCertificates(t *testing.T) {
 	w.ca.Misbehave(func(next http.Handler) http.Handler {
 		refusing := refused(next)
 		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-			if r.URL.Path == string(acmetest.NewOrder) && bytes.Contains(signed(r), []byte("n1.example.com")) {
+			if r.URL.Path == string(acmetest.NewOrder) && bytes.Contains(acmetest.Signed(r), []byte("n1.example.com")) {
 				said.Add(1)
 				refusing.ServeHTTP(rw, r)
 				return
@@ -233,42 +230,12 @@ func TestALimitForANameConcernsOnlyItsCertificates(t *testing.T) {
 	}
 }
 
-// signed returns what a signed request says, and leaves it to be read again
-// (RFC 8555 section 6.2).
-func signed(r *http.Request) []byte {
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return nil
-	}
-	r.Body = io.NopCloser(bytes.NewReader(body))
-	var jws struct{ Payload string }
-	if json.Unmarshal(body, &jws) != nil {
-		return nil
-	}
-	payload, _ := base64.RawURLEncoding.DecodeString(jws.Payload)
-	return payload
-}
-
 // refuseKey has the CA refuse all certificates for one key.
 func refuseKey(pin pinset.Pin) acmetest.Fault {
-	refused := acmetest.Problem(acmetest.Finalize, 403, "badPublicKey", "not this key", "")
-	return func(next http.Handler) http.Handler {
-		refusing := refused(next)
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if strings.HasPrefix(r.URL.Path, string(acmetest.Finalize)) {
-				var finalize struct{ CSR string }
-				_ = json.Unmarshal(signed(r), &finalize)
-				der, _ := base64.RawURLEncoding.DecodeString(finalize.CSR)
-				if csr, err := x509.ParseCertificateRequest(der); err == nil {
-					if p, err := pinset.Of(csr.PublicKey); err == nil && p == pin {
-						refusing.ServeHTTP(w, r)
-						return
-					}
-				}
-			}
-			next.ServeHTTP(w, r)
-		})
-	}
+	return acmetest.RefuseKey(func(key crypto.PublicKey) bool {
+		p, err := pinset.Of(key)
+		return err == nil && p == pin
+	})
 }
 
 // Each purpose has its own back-off: a switch that the CA refuses, whatever is done,
@@ -278,7 +245,8 @@ func TestASwitchThatIsRefusedDoesNotStarveTheRenewal(t *testing.T) {
 	w := newWorld(t, acmetest.Options{})
 	cert := w.pinned("api")
 	old := w.mustRenew(cert, apply.Options{})
-	w.ca.Misbehave(refuseKey(w.state(cert).Backups()[0].Pin))
+	backup := w.state(cert).Backups()[0].Pin
+	w.ca.Misbehave(refuseKey(backup))
 	if err := w.runner().Rotate(t.Context(), cert, apply.RotateOptions{}); err != nil {
 		t.Fatal(err)
 	}

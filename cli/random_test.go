@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"crypto"
 	"flag"
 	"fmt"
 	"net/http"
@@ -16,7 +17,9 @@ import (
 
 	"keepkey/internal/acmetest"
 	"keepkey/invariant"
+	"keepkey/pinset"
 	"keepkey/pinset/format"
+	"keepkey/plan"
 )
 
 // TestAnySequenceKeepsThePromise lets a person, the clock, failing hooks, a CA that
@@ -56,6 +59,7 @@ func TestAnySequenceKeepsThePromise(t *testing.T) {
 			"a hook fails":  r.hookFails,
 			"the CA fails":  r.caFails,
 			"the clock":     r.clock,
+			"a key refused": r.refuseKey,
 			"an edit":       r.edit,
 			"a restoration": r.restore,
 			"a deletion":    r.remove,
@@ -72,13 +76,15 @@ const fallibleHook = hookScript + `[ ! -e hook-fails ] || exit 1
 
 // randomLife is what happens to one lineage.
 type randomLife struct {
-	h      *host
-	w      *watcher
-	now    time.Duration
-	wrong  time.Duration // the clock
-	steps  map[string]int
-	story  []string
-	caDown bool
+	h       *host
+	w       *watcher
+	now     time.Duration
+	wrong   time.Duration // the clock
+	steps   map[string]int
+	story   []string
+	caDown  bool
+	refused pinset.Pin // the CA issues nothing for it
+	more    bool       // something may have been published to more.json
 
 	asked     settings
 	base      string                    // of the configuration
@@ -161,6 +167,7 @@ func (r *randomLife) edit(rt *rapid.T) {
 	r.asked.KeyType = rapid.SampledFrom([]string{"ec256", "ec384"}).Draw(rt, "key type")
 	r.asked.More = rapid.Bool().Draw(rt, "another file")
 	r.asked.ReadBack = rapid.Bool().Draw(rt, "read back")
+	r.more = r.more || r.asked.More
 	r.configure(rt)
 	r.tell("edit", "%+v", r.asked)
 }
@@ -217,12 +224,14 @@ func (r *randomLife) remove(rt *rapid.T) {
 // closePlace is what a person does about a place that is not configured any more.
 func (r *randomLife) closePlace(rt *rapid.T) {
 	path := filepath.Join(r.h.dir, "more.json")
-	if r.asked.More || r.unseen["more.json"] || os.Remove(path) != nil {
+	if r.asked.More || !r.more || r.unseen["more.json"] {
 		return
 	}
+	os.Remove(path)
 	r.w.download(r.now)
 	status := r.h.do(step{args: "channel retire --name api --channel app --place " + path, after: r.now}, nil)
 	r.tell("closed", "more.json is closed (status %d)", status)
+	r.more = status != 0
 }
 
 func (r *randomLife) run(rt *rapid.T) {
@@ -266,13 +275,35 @@ func (r *randomLife) hookFails(rt *rapid.T) {
 }
 
 func (r *randomLife) caFails(*rapid.T) {
-	if r.caDown = !r.caDown; r.caDown {
-		r.h.ca.Misbehave(r.down)
-		r.tell("CA", "the CA is down")
-		return
+	r.caDown = !r.caDown
+	r.setCA()
+	r.tell("CA", "the CA is down: %v", r.caDown)
+}
+
+// setCA has the CA do what it does at the time.
+func (r *randomLife) setCA() {
+	is := r.up
+	if r.caDown {
+		is = r.down
 	}
-	r.h.ca.Misbehave(r.up)
-	r.tell("CA", "the CA is up")
+	refuse := acmetest.RefuseKey(func(key crypto.PublicKey) bool {
+		pin, err := pinset.Of(key)
+		return err == nil && pin == r.refused
+	})
+	r.h.ca.Misbehave(func(next http.Handler) http.Handler { return refuse(is(next)) })
+}
+
+// refuseKey has the CA refuse the next active key, or the active one, or none any more.
+func (r *randomLife) refuseKey(rt *rapid.T) {
+	role := rapid.SampledFrom([]plan.Role{plan.Active, plan.Backup, ""}).Draw(rt, "role")
+	r.refused = pinset.Pin{}
+	for _, k := range r.w.before.State.Keys {
+		if k.Role == role {
+			r.refused = k.Pin
+		}
+	}
+	r.setCA()
+	r.tell("refused", "the CA refuses the %s key", role)
 }
 
 func (r *randomLife) clock(rt *rapid.T) {
@@ -284,12 +315,12 @@ func (r *randomLife) clock(rt *rapid.T) {
 // that is due to get done.
 func (r *randomLife) goesWell(rt *rapid.T) {
 	r.wrong = 0
-	if _, err := os.Lstat(filepath.Join(r.h.dir, "more.json")); err == nil {
+	if r.more {
 		r.asked.More = true
 		r.configure(rt)
 	}
-	r.h.ca.Misbehave(r.up)
-	r.caDown = false
+	r.caDown, r.refused = false, pinset.Pin{}
+	r.setCA()
 	os.Remove(filepath.Join(r.h.dir, "hook-fails"))
 	if ro := r.w.before.State.Rollover; ro != nil && ro.Compromised && ro.Switched.IsZero() {
 		// Nothing is published while the compromised key is in use, until a person decides.

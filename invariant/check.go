@@ -181,7 +181,7 @@ func (c *checker) liveIsPinned() {
 	}
 	newest := make(map[string]pinset.Published)
 	for _, p := range c.Ledger.Published() {
-		if !p.Confirmed.IsZero() {
+		if !p.Confirmed.IsZero() && p.Superseded.IsZero() {
 			newest[p.Channel] = p
 		}
 	}

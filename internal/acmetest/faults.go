@@ -2,6 +2,9 @@ package acmetest
 
 import (
 	"bytes"
+	"crypto"
+	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"io"
 	"maps"
@@ -152,3 +155,33 @@ func Cut(e Endpoint, after int) Fault {
 
 // Lose lets the CA do what it was asked, and loses the answer.
 func Lose(e Endpoint) Fault { return Cut(e, 0) }
+
+// RefuseKey refuses to issue certificates for some keys.
+func RefuseKey(refused func(crypto.PublicKey) bool) Fault {
+	refuse := Problem(Finalize, http.StatusForbidden, "badPublicKey", "not this key", "")
+	return at(Finalize, func(next http.Handler, w http.ResponseWriter, r *http.Request) {
+		var finalize struct{ CSR string }
+		_ = json.Unmarshal(Signed(r), &finalize)
+		der, _ := base64.RawURLEncoding.DecodeString(finalize.CSR)
+		if csr, err := x509.ParseCertificateRequest(der); err == nil && refused(csr.PublicKey) {
+			next = refuse(next)
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// Signed returns what a signed request says, and leaves it to be read again (RFC 8555
+// section 6.2).
+func Signed(r *http.Request) []byte {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	var jws struct{ Payload string }
+	if json.Unmarshal(body, &jws) != nil {
+		return nil
+	}
+	payload, _ := base64.RawURLEncoding.DecodeString(jws.Payload)
+	return payload
+}
