@@ -12,7 +12,7 @@ import (
 // one is left. tell is told what it concludes, before anything is changed. What clients may
 // be enforcing is not known any more, so the gate stays closed for as long as lifetimes say.
 func (r *Runner) Adopt(ctx context.Context, cert config.Certificate, dryRun bool, tell func(plan.Adoption)) error {
-	if err := r.lookFirst(ctx, cert); err != nil {
+	if err := r.lookFirst(ctx, cert, false); err != nil {
 		return err
 	}
 	l, err := r.newRun(cert, Options{}).look(ctx)

@@ -76,7 +76,7 @@ func (l *lineage) keys(name string) ([]pinset.Pin, error) {
 // is a [*plan.Refusal]; with the code [plan.GateClosed] when the gate is closed and
 // nobody wants to wait.
 func (r *Runner) Rotate(ctx context.Context, cert config.Certificate, o RotateOptions) error {
-	if err := r.lookFirst(ctx, cert); err != nil {
+	if err := r.lookFirst(ctx, cert, o.Compromised); err != nil {
 		return err
 	}
 	// Before another key is made, which nobody else has.
@@ -107,8 +107,10 @@ func (r *Runner) Rotate(ctx context.Context, cert config.Certificate, o RotateOp
 }
 
 // lookFirst looks at what is out there, so that the gate's answer counts it.
-func (r *Runner) lookFirst(ctx context.Context, cert config.Certificate) error {
-	l, err := r.newRun(cert, Options{}).look(ctx)
+func (r *Runner) lookFirst(ctx context.Context, cert config.Certificate, hurry bool) error {
+	run := r.newRun(cert, Options{})
+	run.hurry = hurry
+	l, err := run.look(ctx)
 	if err != nil || l.state.IsZero() {
 		return err // who asks is told
 	}

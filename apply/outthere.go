@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"keepkey/config"
 	"keepkey/hooks"
@@ -111,6 +112,9 @@ func (l *lineage) glance(ctx context.Context) {
 	}
 }
 
+// hurriedTime bounds a look in an emergency: a compromised key does not wait for long.
+const hurriedTime = 5 * time.Second
+
 // lookError says what a look found.
 type lookError struct {
 	code plan.Code
@@ -121,7 +125,11 @@ func (e *lookError) Error() string { return e.text }
 
 // lookOut looks at what clients get: of a channel, or at an address.
 func (l *lineage) lookOut(ctx context.Context, a plan.Action) error {
-	limited, cancel := context.WithTimeout(ctx, lookTime)
+	limit := lookTime
+	if r := l.state.Pending(); l.hurry || (r != nil && r.Compromised) {
+		limit = hurriedTime
+	}
+	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if a.Channel == "" {
 		return l.lookAtServer(limited, a)

@@ -92,6 +92,7 @@ type run struct {
 	checks  checks
 	tried   map[string]bool
 	began   time.Time
+	hurry   bool // this is an emergency
 	log     *slog.Logger
 }
 
