@@ -142,3 +142,31 @@ func TestPublicationThatIsNotSeenIsNotConfirmed(t *testing.T) {
 		})
 	}
 }
+
+// Where clients get an old document whatever is published, a run publishes once more, looks
+// once more, and ends.
+func TestAnOldDocumentThatStaysIsNotRepublishedForEver(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, acmetest.Options{})
+	c := &cdn{}
+	cert := w.withCDN(c)
+	publish := cert.Channels[0].Publish
+	cert.Channels[0].Publish = append(slices.Clone(publish), hooks.File{Path: filepath.Join(w.dir, "more.json")})
+	w.mustRenew(cert, apply.Options{})
+	c.mu.Lock()
+	old := c.shown
+	c.mu.Unlock()
+	cert.Channels[0].Publish, cert.Backups = publish, 2
+	w.renew(cert, apply.Options{}) // the old one still is at the other place
+	c.mu.Lock()
+	c.after, c.shown = -1, old
+	c.mu.Unlock()
+	w.offset += 2 * day
+	r := w.runner()
+	r.LookTime = time.Millisecond
+	rep := r.Renew(t.Context(), cert, apply.Options{})
+	back := func(f plan.Finding) bool { return f.Code == plan.PublicationBack }
+	if !slices.ContainsFunc(rep.Problems, back) || len(rep.Done) > 5 {
+		t.Errorf("done %v, problems %q", brief(rep.Done), problems(rep))
+	}
+}

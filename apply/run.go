@@ -91,6 +91,7 @@ type run struct {
 	options Options
 	checks  checks
 	tried   map[string]bool
+	again   map[string]bool // channels that were looked at a second time
 	began   time.Time
 	hurry   bool // this is an emergency
 	log     *slog.Logger
@@ -109,7 +110,7 @@ func (r *Runner) newRun(cert config.Certificate, o Options) *run {
 	}
 	return &run{
 		Runner: r, cert: cert, goal: Goal(cert), options: o, began: began,
-		checks: checks{keys: make(map[pinset.Pin]error)}, tried: make(map[string]bool),
+		checks: checks{keys: make(map[pinset.Pin]error)}, tried: make(map[string]bool), again: make(map[string]bool),
 		log: r.Log.With("certificate", cert.Name),
 	}
 }
@@ -182,7 +183,8 @@ func (l *lineage) step(ctx context.Context, a plan.Action, rep *Report) *plan.Fi
 			l.tried[a.ID()] = true // once a run, whatever came of it
 		}
 		look := plan.Action{Kind: plan.Look, Channel: a.Channel}
-		if (a.Kind == plan.Publish || a.Kind == plan.ReadBack) && l.state.Failing(look) {
+		if (a.Kind == plan.Publish || a.Kind == plan.ReadBack) && l.state.Failing(look) && !l.again[a.Channel] {
+			l.again[a.Channel] = true
 			delete(l.tried, look.ID()) // what was wrong there may be settled now
 		}
 		if a.Kind == plan.Obtain || a.Kind == plan.SwitchKey {

@@ -28,12 +28,22 @@ import (
 )
 
 // A state directory of each schema that there ever was must load for ever, and mean
-// what it meant: testdata/state/v1 was written by keepkey itself and is not to be
-// changed. Its README says how it came to be.
+// what it meant: those in testdata/state were written by keepkey itself and are not to be
+// changed. The README there says how they came to be.
 
-const goldenDir = "../testdata/state/v1"
+const goldenDir = "../testdata/state/"
 
-// writeGolden makes the directory anew, for a new schema:
+// goldens are the schemas' directories, with how much of all that there is they hold.
+var goldens = []struct {
+	name           string
+	lineages       []string
+	roles, entries int
+}{
+	{"v1", []string{"compromised", "restarted", "rollover", "settled"}, 4, 5},
+	{"v2", []string{"compromised", "places", "restarted", "rollover", "settled"}, 5, 9},
+}
+
+// writeGolden makes the last of the directories, for a new schema:
 //
 //	KEEPKEY_WRITE_GOLDEN=1 go test -run Golden ./status
 const writeGolden = "KEEPKEY_WRITE_GOLDEN"
@@ -56,8 +66,8 @@ func (n named) String() string { return n.name }
 
 const day = 24 * time.Hour
 
-// golden are the certificates whose lineages are kept.
-func golden(name string, failing *error) config.Certificate {
+// configured are the certificates whose lineages are kept.
+func configured(name string, failing *error) config.Certificate {
 	return config.Certificate{
 		Name: name, Domains: []string{name + ".example.com", "www." + name + ".example.com"}, KeyType: pinset.EC256, Backups: 1,
 		KeepOldPin: 7 * day, RolloverEvery: 365 * day,
@@ -69,16 +79,25 @@ func golden(name string, failing *error) config.Certificate {
 	}
 }
 
-var goldenNames = []string{"compromised", "restarted", "rollover", "settled"}
-
 func TestGoldenStateLoadsForEver(t *testing.T) {
 	t.Parallel()
+	newest := goldens[len(goldens)-1].name
 	if os.Getenv(writeGolden) != "" {
-		makeGolden(t)
+		makeGolden(t, goldenDir+newest)
 	}
+	for _, g := range goldens {
+		t.Run(g.name, func(t *testing.T) {
+			t.Parallel()
+			loads(t, goldenDir+g.name, g.lineages, g.roles, g.entries, os.Getenv(writeGolden) != "" && g.name == newest)
+		})
+	}
+}
+
+// loads reads a golden state directory, and holds it to what it meant.
+func loads(t *testing.T, golden string, lineages []string, roleCount, entryCount int, write bool) {
 	dir := filepath.Join(t.TempDir(), "state")
-	copyPrivate(t, dir, filepath.Join(goldenDir, "state"))
-	stamp, err := os.ReadFile(filepath.Join(goldenDir, "now.txt"))
+	copyPrivate(t, dir, filepath.Join(golden, "state"))
+	stamp, err := os.ReadFile(filepath.Join(golden, "now.txt"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,14 +111,14 @@ func TestGoldenStateLoadsForEver(t *testing.T) {
 	}
 	defer store.Close()
 	names, err := store.Names()
-	if err != nil || !slices.Equal(names, goldenNames) {
-		t.Fatalf("lineages %q (%v), want %q", names, err, goldenNames)
+	if err != nil || !slices.Equal(names, lineages) {
+		t.Fatalf("lineages %q (%v), want %q", names, err, lineages)
 	}
 	roles := make(map[plan.Role]bool)
 	entries := make(map[pinset.EntryKind]bool)
 	var seen []status.Lineage
 	for _, name := range names {
-		cert := golden(name, nil)
+		cert := configured(name, nil)
 		found, err := invariant.Look(store, apply.Goal(cert))
 		if err != nil || found.StateProblem != nil || found.LedgerProblem != nil {
 			t.Fatalf("%s: %v, %v, %v", name, err, found.StateProblem, found.LedgerProblem)
@@ -121,15 +140,15 @@ func TestGoldenStateLoadsForEver(t *testing.T) {
 		}
 		seen = append(seen, status.Of(in, p))
 	}
-	if len(roles) != 4 || len(entries) != 5 {
+	if len(roles) != roleCount || len(entries) != entryCount {
 		t.Errorf("roles %v and entries %v: not all there are", roles, entries)
 	}
 	got, err := json.MarshalIndent(seen, "", "  ")
 	if err != nil {
 		t.Fatal(err)
 	}
-	expected := filepath.Join(goldenDir, "status.json")
-	if os.Getenv(writeGolden) != "" {
+	expected := filepath.Join(golden, "status.json")
+	if write {
 		if err := os.WriteFile(expected, append(got, '\n'), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -143,8 +162,17 @@ func TestGoldenStateLoadsForEver(t *testing.T) {
 // The lineages of the golden state can be resumed: what is due gets done.
 func TestGoldenStateCanBeResumed(t *testing.T) {
 	t.Parallel()
+	for _, g := range goldens {
+		t.Run(g.name, func(t *testing.T) {
+			t.Parallel()
+			resumes(t, goldenDir+g.name, g.lineages)
+		})
+	}
+}
+
+func resumes(t *testing.T, golden string, lineages []string) {
 	dir := filepath.Join(t.TempDir(), "state")
-	copyPrivate(t, dir, filepath.Join(goldenDir, "state"))
+	copyPrivate(t, dir, filepath.Join(golden, "state"))
 	store, err := keystore.OpenLocked(dir, "")
 	if err != nil {
 		t.Fatal(err)
@@ -161,8 +189,8 @@ func TestGoldenStateCanBeResumed(t *testing.T) {
 	}
 	r := &apply.Runner{Store: store, Now: time.Now, Log: slog.New(slog.DiscardHandler), UserAgent: "keepkey/test"}
 	defer r.Close()
-	for _, name := range goldenNames {
-		cert := golden(name, nil)
+	for _, name := range lineages {
+		cert := configured(name, nil)
 		cert.ACME = config.ACME{Directory: ca.Directory, AcceptTerms: true, CABundle: bundle}
 		cert.Challenge = config.Challenge{HTTP01: &config.HTTP01{Listen: ca.HTTPAddr}}
 		before, err := invariant.Look(store, apply.Goal(cert))
@@ -171,8 +199,8 @@ func TestGoldenStateCanBeResumed(t *testing.T) {
 		}
 		rep := r.Renew(t.Context(), cert, apply.Options{Force: true})
 		for _, p := range rep.Problems {
-			if p.Code == plan.RevocationFailing {
-				continue // the CA that issued it is gone
+			if p.Code == plan.RevocationFailing || p.Code == plan.PlaceRemoved {
+				continue // the CA that issued it is gone, and so is the place
 			}
 			t.Errorf("%s: %q", name, status.ProblemOf(name, p).Lines())
 		}
@@ -216,14 +244,17 @@ func copyPrivate(t *testing.T, to, from string) {
 }
 
 // makeGolden lives through what the golden state is to hold.
-func makeGolden(t *testing.T) {
+func makeGolden(t *testing.T, golden string) {
 	acme.SetLogger(slog.New(slog.DiscardHandler))
 	ca, err := acmetest.Start(acmetest.Options{Profiles: map[string]time.Duration{"default": 90 * day}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ca.Close()
-	state := filepath.Join(goldenDir, "state")
+	state := filepath.Join(golden, "state")
+	if err := os.MkdirAll(golden, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.RemoveAll(state); err != nil {
 		t.Fatal(err)
 	}
@@ -246,7 +277,7 @@ func makeGolden(t *testing.T) {
 	}
 	failing := errors.New("the server does not answer")
 	cert := func(name string) config.Certificate {
-		c := golden(name, nil)
+		c := configured(name, nil)
 		c.ACME = config.ACME{Directory: ca.Directory, AcceptTerms: true, CABundle: bundle}
 		c.Challenge = config.Challenge{HTTP01: &config.HTTP01{Listen: ca.HTTPAddr}}
 		return c
@@ -258,8 +289,8 @@ func makeGolden(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	settled, rollover, compromised, restarted := cert("settled"), cert("rollover"), cert("compromised"), cert("restarted")
-	for _, c := range []config.Certificate{settled, rollover, compromised, restarted} {
+	settled, rollover, compromised, restarted, places := cert("settled"), cert("rollover"), cert("compromised"), cert("restarted"), cert("places")
+	for _, c := range []config.Certificate{settled, rollover, compromised, restarted, places} {
 		renew(c)
 		must(r.Confirm(t.Context(), c, "ios", 1))
 	}
@@ -280,9 +311,40 @@ func makeGolden(t *testing.T) {
 	// not take up the new key yet.
 	must(r.Rotate(t.Context(), compromised, apply.RotateOptions{}))
 	renew(compromised)
-	must(r.Rotate(t.Context(), compromised, apply.RotateOptions{Compromised: true, AcceptBreakage: true}))
+	must(r.Rotate(t.Context(), compromised, apply.RotateOptions{Compromised: true, Key: apply.ActiveKey, AcceptBreakage: true}))
 	compromised.Deploy = []hooks.Hook{named{"reload", &failing}}
 	renew(compromised)
+
+	// An old document that comes back; places that come and go.
+	app := &places.Channels[0]
+	first := documentOf(t, store, "places")
+	places.Backups = 2
+	renew(places)
+	app.ReadBack = shows{first}
+	later(2 * day)
+	renew(places)
+	app.ReadBack = nil
+	renew(places)
+	app.Publish = append(app.Publish, named{name: "mirror"}, named{name: "old mirror"})
+	renew(places)
+	app.Publish = app.Publish[:1]
+	must(r.ClosePlace(t.Context(), places, "app", "old mirror"))
+	// A rollover at the price of clients, which is called off.
+	ca.Misbehave(acmetest.Problem(acmetest.NewOrder, 503, "serverInternal", "maintenance", ""))
+	must(r.Rotate(t.Context(), places, apply.RotateOptions{Compromised: true, Key: apply.ActiveKey, AcceptBreakage: true}))
+	renew(places)
+	must(r.Rotate(t.Context(), places, apply.RotateOptions{Undo: true}))
+	ca.Misbehave(nil)
+	// A backup key that is lost, and written off.
+	lost := filepath.Join(state, "lineages", "places", "keys", backupOf(t, store, "places").Hex()+".pem")
+	kept, err := os.ReadFile(lost)
+	must(err)
+	must(os.Remove(lost))
+	renew(places)
+	later(8 * day)
+	renew(places)
+	renew(places)
+	must(os.WriteFile(lost, kept, 0o600)) // the oracle misses every key that was ever published
 
 	// A ledger that was lost.
 	l, err := store.Lineage("restarted")
@@ -296,5 +358,36 @@ func makeGolden(t *testing.T) {
 	r.Close()
 	must(store.Close())
 	must(os.RemoveAll(filepath.Join(state, "accounts")))
-	must(os.WriteFile(filepath.Join(goldenDir, "now.txt"), []byte(time.Now().Add(offset).UTC().Format(time.RFC3339)+"\n"), 0o644))
+	must(os.WriteFile(filepath.Join(golden, "now.txt"), []byte(time.Now().Add(offset).UTC().Format(time.RFC3339)+"\n"), 0o644))
+}
+
+// shows is where clients get a document.
+type shows struct{ document string }
+
+func (s shows) Read(context.Context, hooks.Event) ([]byte, error) { return []byte(s.document), nil }
+func (s shows) String() string                                    { return "the mirror" }
+
+func stateOf(t *testing.T, store *keystore.Store, name string) plan.State {
+	t.Helper()
+	l, err := store.Lineage(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	records, err := l.Records.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := plan.ParseState(name, records.State)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func documentOf(t *testing.T, store *keystore.Store, name string) string {
+	return stateOf(t, store, name).Channels["app"].Document
+}
+
+func backupOf(t *testing.T, store *keystore.Store, name string) pinset.Pin {
+	return stateOf(t, store, name).Backups()[0].Pin
 }
