@@ -64,11 +64,16 @@ func (l *lineage) sight(ctx context.Context, ch config.Channel, p place) plan.Si
 		s.Err = err
 		return s
 	}
-	if doc := l.state.Channels[ch.Name].Document; doc != "" && string(data) == doc {
+	doc := l.state.Channels[ch.Name].Document
+	if doc != "" && string(data) == doc {
 		s.Same = true
 		return s
 	}
 	found, err := ch.Format.Decode(data)
+	if newest, known := l.records.Ledger.Channel(ch.Name); doc == "" && err == nil && known && found.Version == newest.Version && found.Is(pinset.Set{Version: newest.Version, Pins: newest.Pins}, newest.Expires) {
+		s.Same = true // it was published before the state kept documents
+		return s
+	}
 	slices.SortFunc(found.Pins, func(a, b pinset.Pin) int { return strings.Compare(a.Hex(), b.Hex()) })
 	found.Pins = slices.Compact(found.Pins)
 	if err != nil || len(found.Pins) == 0 || len(found.Pins) > maxPins || found.Version < 0 || found.Expires.Year() < 0 || found.Expires.Year() > 9999 {

@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -168,5 +169,30 @@ func TestAnOldDocumentThatStaysIsNotRepublishedForEver(t *testing.T) {
 	back := func(f plan.Finding) bool { return f.Code == plan.PublicationBack }
 	if !slices.ContainsFunc(rep.Problems, back) || len(rep.Done) > 5 {
 		t.Errorf("done %v, problems %q", brief(rep.Done), problems(rep))
+	}
+}
+
+// A state from before documents were kept says which pins were published, and not how.
+func TestWhatWasPublishedBeforeDocumentsWereKeptIsNotRepublished(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, acmetest.Options{})
+	cert := w.pinned("api")
+	w.mustRenew(cert, apply.Options{})
+	path := filepath.Join(w.dir, "state/lineages/api/state.json")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	document := regexp.MustCompile(`\n *"document": "(\\.|[^"\\])*",`)
+	if !document.Match(data) {
+		t.Fatalf("no document is kept: %s", data)
+	}
+	if err := os.WriteFile(path, document.ReplaceAll(data, nil), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.offset = 2 * day
+	rep := w.renew(cert, apply.Options{})
+	if rep.Did(plan.Publish) || len(rep.Problems) > 0 {
+		t.Errorf("done %q, problems %q", brief(rep.Done), problems(rep))
 	}
 }

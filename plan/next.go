@@ -212,8 +212,11 @@ func (p *planner) leaps(actions []Action) bool {
 	if active := p.State.Active(); active != nil && p.Disk.KeyProblems[active.Pin] == nil {
 		actions = append(actions, obtain(p.Input))
 	}
-	installs := func(a Action) bool { return a.Kind != Install }
-	actions = append(actions, slices.DeleteFunc(servings(p.Input), installs)...)
+	for _, a := range servings(p.Input) {
+		if a.Kind == Install {
+			actions = append(actions, a)
+		}
+	}
 	return slices.ContainsFunc(actions, func(a Action) bool {
 		return a.Kind != "" && !a.At.After(p.Now) && !p.Tried[a.ID()]
 	})
