@@ -79,8 +79,15 @@ func TestAHookThatIsOutOfTimeIsEnded(t *testing.T) {
 			if data, err := os.ReadFile(l.input()); string(data) != "new" {
 				t.Errorf("the hook is given %q (%v)", data, err)
 			}
-			if err := left.Wait(); err == nil || !strings.Contains(err.Error(), "signal") {
-				t.Errorf("the orphan ended with %v", err)
+			ended := make(chan error, 1)
+			go func() { ended <- left.Wait() }()
+			select {
+			case err := <-ended:
+				if err == nil || !strings.Contains(err.Error(), "signal") {
+					t.Errorf("the orphan ended with %v", err)
+				}
+			case <-time.After(30 * time.Second):
+				t.Error("the orphan goes on")
 			}
 			if err := l.release(); err != nil {
 				t.Error(err)

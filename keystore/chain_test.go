@@ -94,6 +94,7 @@ func TestCheckChainAcceptsOnlyWhatWasWanted(t *testing.T) {
 		t.Fatal(err)
 	}
 	goodPEM := Chain{good, ca.cert}.PEM()
+	notCA := testCA{ca.issue(t, wrongKey.Public(), func(c *x509.Certificate) { c.Subject = pkix.Name{CommonName: "no CA"} }), wrongKey}
 
 	tests := []struct {
 		name string
@@ -122,6 +123,7 @@ func TestCheckChainAcceptsOnlyWhatWasWanted(t *testing.T) {
 		{"no extended key usage", with(func(c *x509.Certificate) { c.ExtKeyUsage = nil }), "serverAuth"},
 		{"the issuer is somebody else", Chain{good, stranger.cert}.PEM(), "does not link up"},
 		{"the issuer has the name but not the key", Chain{good, otherCA.cert}.PEM(), "not signed by the next"},
+		{"the issuer is no CA", Chain{notCA.issue(t, key.Public(), nil), notCA.cert, ca.cert}.PEM(), "is not a CA's"},
 		{"two leaves", Chain{good, good, ca.cert}.PEM(), "does not link up"},
 		{"the wrong order", Chain{ca.cert, good}.PEM(), "another key"},
 	}

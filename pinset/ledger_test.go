@@ -305,6 +305,20 @@ func FuzzParseLedger(f *testing.F) {
 	})
 }
 
+func TestTheNewestVersionIsTheGreatest(t *testing.T) {
+	t.Parallel()
+	for story, want := range map[string]int{
+		"": 0,
+		"0d app restarts 5 A for 30d\n0d web restarts 3 A for 30d": 5,
+		"0d app restarts 3 A for 30d\n0d web restarts 5 A for 30d": 5,
+		"0d app intends 1 AB for 30d\n1d app sees 7 AC for 30d":    7,
+	} {
+		if got := timeline(t, story).Newest(); got.Version != want {
+			t.Errorf("%q: version %d", story, got.Version)
+		}
+	}
+}
+
 func TestReadableLinesOfADamagedLedgerSayHowLongClientsHoldOn(t *testing.T) {
 	t.Parallel()
 	l := timeline(t, `
