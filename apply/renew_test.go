@@ -258,3 +258,22 @@ func TestChangedNamesKeepTheKey(t *testing.T) {
 		t.Errorf("names %q; the pin must stay", second.DNSNames)
 	}
 }
+
+// An order on record that does not fit the configuration any more is left alone: to go on
+// with it would cost an attempt, since its certificate would be refused.
+func TestOrderForOtherNamesIsNotGoneOnWith(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, acmetest.Options{})
+	cert := w.cert("api", "api.example.com")
+	w.ca.Misbehave(acmetest.Problem(acmetest.Finalize, 503, "serverInternal", "maintenance", ""))
+	w.renew(cert, apply.Options{})
+	if _, ordered := w.state(cert).Order(w.state(cert).Active().Pin); !ordered {
+		t.Fatal("no order is on record")
+	}
+	w.ca.Misbehave(nil)
+	w.offset = time.Hour
+	cert.Domains = append(cert.Domains, "www.example.com")
+	if rep := w.renew(cert, apply.Options{}); len(rep.Problems) > 0 || len(w.live(cert).DNSNames) != 2 {
+		t.Errorf("problems %q", problems(rep))
+	}
+}
