@@ -32,13 +32,9 @@ func adoptCommand(g *globals) *cli.Command {
 			}
 			say := func(a plan.Adoption) { tell(g.env, certs[0].Name, status.Adopted(a)) }
 			if dryRun {
-				runner, err := g.locked(cfg, newProgress(g.env, 0))
-				if err != nil {
-					return err
-				}
-				defer runner.Store.Close()
-				defer runner.Close()
-				return runner.Adopt(c.Context, certs[0], true, say)
+				return g.locked(cfg, newProgress(g.env, 0), func(r *apply.Runner) error {
+					return r.Adopt(c.Context, certs[0], true, say)
+				})
 			}
 			return g.work(c.Context, cfg, certs, apply.Options{}, false, func(r *apply.Runner) error {
 				return r.Adopt(c.Context, certs[0], false, say)

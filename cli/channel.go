@@ -54,24 +54,21 @@ func sayCommand(g *globals, name, usage string, say ofVersion, sayPlace ofPlace)
 			if err != nil {
 				return err
 			}
-			runner, err := g.locked(cfg, newProgress(g.env, 0))
-			if err != nil {
+			return g.locked(cfg, newProgress(g.env, 0), func(r *apply.Runner) error {
+				what := fmt.Sprintf("version %d of the pin set", version)
+				var err error
+				if place != "" {
+					what = "the place " + place
+					err = sayPlace(r, c.Context, cert, channel, place)
+				} else {
+					err = say(r, c.Context, cert, channel, int(version))
+				}
+				if err != nil {
+					return err
+				}
+				_, err = fmt.Fprintf(g.env.Stdout, "%s: on record: %s %s on channel %s\n", cert.Name, name, what, channel)
 				return err
-			}
-			defer runner.Store.Close()
-			defer runner.Close()
-			what := fmt.Sprintf("version %d of the pin set", version)
-			if place != "" {
-				what = "the place " + place
-				err = sayPlace(runner, c.Context, cert, channel, place)
-			} else {
-				err = say(runner, c.Context, cert, channel, int(version))
-			}
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprintf(g.env.Stdout, "%s: on record: %s %s on channel %s\n", cert.Name, name, what, channel)
-			return err
+			})
 		},
 	}
 }

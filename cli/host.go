@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/urfave/cli/v2"
+
+	"keepkey/apply"
 )
 
 func hostCommand(g *globals) *cli.Command {
@@ -30,17 +32,13 @@ func hostCommand(g *globals) *cli.Command {
 				if err != nil {
 					return err
 				}
-				runner, err := g.locked(cfg, newProgress(g.env, 0))
-				if err != nil {
+				return g.locked(cfg, newProgress(g.env, 0), func(r *apply.Runner) error {
+					if err := r.ForgetHost(c.Context, certs[0], id); err != nil {
+						return err
+					}
+					_, err := fmt.Fprintf(g.env.Stdout, "%s: on record: host %s is gone; no rollover waits for it, and a server that runs there may be refused by clients\n", certs[0].Name, id)
 					return err
-				}
-				defer runner.Store.Close()
-				defer runner.Close()
-				if err := runner.ForgetHost(c.Context, certs[0], id); err != nil {
-					return err
-				}
-				_, err = fmt.Fprintf(g.env.Stdout, "%s: on record: host %s is gone; no rollover waits for it, and a server that runs there may be refused by clients\n", certs[0].Name, id)
-				return err
+				})
 			},
 		}},
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/urfave/cli/v2"
+
+	"keepkey/apply"
 )
 
 func lineageCommand(g *globals) *cli.Command {
@@ -25,18 +27,14 @@ func lineageCommand(g *globals) *cli.Command {
 				if err != nil {
 					return err
 				}
-				runner, err := g.locked(cfg, newProgress(g.env, 0))
-				if err != nil {
+				return g.locked(cfg, newProgress(g.env, 0), func(r *apply.Runner) error {
+					kept, err := r.Drop(c.Context, cert.Name)
+					if err != nil {
+						return err
+					}
+					_, err = fmt.Fprintf(g.env.Stdout, "%s: dropped; its files, with all its keys, are in %s\n", cert.Name, kept)
 					return err
-				}
-				defer runner.Store.Close()
-				defer runner.Close()
-				kept, err := runner.Drop(c.Context, cert.Name)
-				if err != nil {
-					return err
-				}
-				_, err = fmt.Fprintf(g.env.Stdout, "%s: dropped; its files, with all its keys, are in %s\n", cert.Name, kept)
-				return err
+				})
 			},
 		}},
 	}

@@ -63,24 +63,20 @@ func runRenew(ctx context.Context, g *globals, o *renewOptions) error {
 // too. With all it also tells of lineages that are not configured.
 func (g *globals) work(ctx context.Context, cfg *config.Config, certs []config.Certificate, o apply.Options, all bool, first func(*apply.Runner) error) error {
 	p := newProgress(g.env, len(certs))
-	runner, err := g.locked(cfg, p)
-	if err != nil {
-		return err
-	}
-	defer runner.Store.Close()
-	defer runner.Close()
-	if err := first(runner); err != nil {
-		return err
-	}
-	w := &watcher{progress: p, certs: certs, outcomes: make([]*status.Outcome, len(certs)), quiet: g.env.Width == 0, one: len(certs) == 1}
-	runner.All(ctx, certs, o, concurrent, w)
-	p.finish()
-	if all {
-		if err := w.leftOver(ctx, runner); err != nil {
+	return g.locked(cfg, p, func(runner *apply.Runner) error {
+		if err := first(runner); err != nil {
 			return err
 		}
-	}
-	return g.report(w, runner)
+		w := &watcher{progress: p, certs: certs, outcomes: make([]*status.Outcome, len(certs)), quiet: g.env.Width == 0, one: len(certs) == 1}
+		runner.All(ctx, certs, o, concurrent, w)
+		p.finish()
+		if all {
+			if err := w.leftOver(ctx, runner); err != nil {
+				return err
+			}
+		}
+		return g.report(w, runner)
+	})
 }
 
 // leftOver tells of lineages that the configuration does not name.
@@ -233,16 +229,17 @@ func (g problemGroup) name() string {
 	}
 }
 
-// locked returns a runner that may write. Nobody else may, until its store is closed.
-func (g *globals) locked(cfg *config.Config, p *progress) (*apply.Runner, error) {
+// locked calls do with a runner that may write. Nobody else may meanwhile.
+func (g *globals) locked(cfg *config.Config, p *progress, do func(*apply.Runner) error) error {
 	log, err := g.logger(p)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	store, err := keystore.OpenLocked(cfg.State, cfg.Group)
 	if err != nil {
-		return nil, err
+		return err
 	}
+	defer store.Close()
 	if err := store.Tidy(); err != nil {
 		log.Warn("what a killed process left can't be removed; it does no harm", "problem", err)
 	}
@@ -254,10 +251,12 @@ func (g *globals) locked(cfg *config.Config, p *progress) (*apply.Runner, error)
 	if err != nil {
 		log.Warn("this host has no name", "problem", err)
 	}
-	return &apply.Runner{
+	runner := &apply.Runner{
 		Store: store, Now: g.env.Now, Log: log, UserAgent: "keepkey/" + version(), DNS: g.env.DNS, Hostname: hostname,
 		RequestTimeout: g.env.RequestTimeout, Configured: namesOf(cfg),
-	}, nil
+	}
+	defer runner.Close()
+	return do(runner)
 }
 
 // namesOf returns the names of all certificates.

@@ -125,7 +125,8 @@ func (c Command) exec(ctx context.Context, env []string, input []byte, stdout io
 		err := cmd.Wait()
 		if at := stopped.Load(); at != 0 {
 			// The program is gone, but what it started may still be tidying up.
-			awaitGroup(cmd.Process.Pid, time.Unix(0, at).Add(grace))
+			gone := func() bool { return syscall.Kill(-cmd.Process.Pid, 0) != nil }
+			await(context.Background(), time.Unix(0, at).Add(grace), gone)
 		}
 		// Whatever the program left behind in its group is ended too: it would hold
 		// locks and ports of a run that is over.
@@ -161,14 +162,6 @@ func (c Command) exec(ctx context.Context, env []string, input []byte, stdout io
 		return fail("keepkey's user may not execute it", "")
 	}
 	return fail(err.Error(), output.String())
-}
-
-// awaitGroup returns when nothing is left of a process group, or at the deadline.
-// It has to poll: the processes that are left are not our children to wait for.
-func awaitGroup(pgid int, deadline time.Time) {
-	for syscall.Kill(-pgid, 0) == nil && time.Now().Before(deadline) {
-		time.Sleep(10 * time.Millisecond)
-	}
 }
 
 func environment(e Event) []string {

@@ -52,13 +52,21 @@ func newLeash(ctx context.Context, dir string, limit time.Duration, document str
 			return err
 		}
 		l.lock = f
-		return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		return lock(f)
 	})
 	if err != nil {
 		return nil, errors.Join(err, l.release())
 	}
 	return l, nil
 }
+
+// openLock opens a lock file that is there already.
+func openLock(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_RDWR|syscall.O_NOFOLLOW, 0)
+}
+
+// lock takes the lock, unless somebody else holds it.
+func lock(f *os.File) error { return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) }
 
 // input is the path of the document.
 func (l *leash) input() string { return filepath.Join(l.dir, inputName) }
@@ -75,7 +83,7 @@ func (l *leash) release() error {
 // endOrphans returns when nobody holds a lock file any more: after the time that is left
 // to the hook, those who hold it are ended.
 func endOrphans(ctx context.Context, path string, limit time.Duration) error {
-	f, err := os.OpenFile(path, os.O_RDWR|syscall.O_NOFOLLOW, 0)
+	f, err := openLock(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // the usual case
 	}
@@ -87,7 +95,7 @@ func endOrphans(ctx context.Context, path string, limit time.Duration) error {
 	if err != nil {
 		return err
 	}
-	free := func() bool { return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil }
+	free := func() bool { return lock(f) == nil }
 	// Nobody waits longer than for a hook that was started just now, whatever the clock says.
 	left := min(max(limit-time.Since(info.ModTime()), 0), limit)
 	if await(ctx, time.Now().Add(left), free) {
@@ -115,8 +123,8 @@ func Tidy(dir string) error {
 		return nil
 	}
 	for _, e := range entries {
-		f, openErr := os.OpenFile(filepath.Join(dir, e.Name(), lockName), os.O_RDWR|syscall.O_NOFOLLOW, 0)
-		held := openErr == nil && syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil
+		f, openErr := openLock(filepath.Join(dir, e.Name(), lockName))
+		held := openErr == nil && lock(f) != nil
 		if openErr == nil {
 			f.Close()
 		}
@@ -129,7 +137,7 @@ func Tidy(dir string) error {
 }
 
 // await polls until something is so, and reports whether it came to that before the
-// deadline: those who hold the lock are not our children to wait for.
+// deadline. It is for processes that are not our children to wait for.
 func await(ctx context.Context, deadline time.Time, so func() bool) bool {
 	for !so() {
 		if ctx.Err() != nil || !time.Now().Before(deadline) {
@@ -137,7 +145,7 @@ func await(ctx context.Context, deadline time.Time, so func() bool) bool {
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(20 * time.Millisecond):
+		case <-time.After(10 * time.Millisecond):
 		}
 	}
 	return true
