@@ -319,6 +319,25 @@ func TestTheNewestVersionIsTheGreatest(t *testing.T) {
 	}
 }
 
+// Where its version is taken on one channel, all channels get a newer one.
+func TestTheNewestPinSetGoesOnEveryChannelOrHasNoPins(t *testing.T) {
+	t.Parallel()
+	for story, want := range map[string]string{
+		"0d app intends 2 AB for 30d":                                                        "AB",
+		"0d app intends 2 AB for 30d\n1d app sees 2 AC for 30d":                              "AB", // it is published again
+		"0d web intends 1 AB for 30d\n0d app intends 2 AB for 30d\n1d web sees 2 AC for 30d": "",
+		"0d web intends 1 AB for 30d\n0d app intends 2 AB for 30d\n1d web sees 1 AC for 30d": "AB",
+		"0d app intends 1 AB for 30d\n1d app sees 7 AC for 30d":                              "",
+		"0d web intends 1 AB for 30d\n1d app sees 2 AC for 30d\n2d web intends 2 AB for 30d": "",
+		"0d web intends 1 AB for 30d\n1d app sees 2 AC for 30d\n2d web intends 3 AB for 30d": "AB",
+	} {
+		newest := timeline(t, story).Newest()
+		if !SamePins(newest.Pins, keys(want)) {
+			t.Errorf("%q: %v, want %s", story, newest.Pins, want)
+		}
+	}
+}
+
 func TestReadableLinesOfADamagedLedgerSayHowLongClientsHoldOn(t *testing.T) {
 	t.Parallel()
 	l := timeline(t, `

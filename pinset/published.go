@@ -52,7 +52,8 @@ func (l Ledger) Channel(name string) (Published, bool) {
 }
 
 // Newest returns the newest pin set on any channel, or one of version 0. It has no pins
-// where a newer version than any that was intended was found somewhere.
+// where its version is taken: on some channel one was found under it, or under a later one,
+// that was not intended there.
 func (l Ledger) Newest() Set {
 	var newest Set
 	for _, p := range l.published {
@@ -61,6 +62,11 @@ func (l Ledger) Newest() Set {
 		}
 		if p.Version == newest.Version && !p.Found {
 			newest.Pins = p.Pins
+		}
+	}
+	for _, p := range l.published {
+		if intended, _ := l.Channel(p.Channel); p.Found && p.Version == newest.Version && intended.Version < p.Version {
+			newest.Pins = nil
 		}
 	}
 	return newest
