@@ -30,9 +30,11 @@ func looks(in Input, leap bool) []Action {
 		actions = append(actions, a)
 	}
 	for _, ch := range in.Goal.Channels {
+		a := Action{Kind: Look, Channel: ch.Name, Why: Why{Code: WhyOutThere}}
 		_, known := in.Ledger.Channel(ch.Name)
-		if ch.Readable && (known || leap) {
-			offer(Action{Kind: Look, Channel: ch.Name, Why: Why{Code: WhyOutThere}}, in.State.Looked[ch.Name], leap || in.Disk.Differs[ch.Name])
+		_, fails := in.failure(a)
+		if ch.Readable && (known || leap || fails) {
+			offer(a, in.State.Looked[ch.Name], leap || in.Disk.Differs[ch.Name])
 		}
 	}
 	if c := in.State.Certificate; c == nil || !in.checked(in.Host) {

@@ -48,6 +48,10 @@ func TestWhatClientsGetIsLookedAt(t *testing.T) {
 		{"at once where something was wrong before", func(in *Input) {
 			in.State.Failures = map[string]Failure{"look app": {Count: 1, Last: in.Now, Code: PublicationGone}}
 		}, 0},
+		{"at once where that was so before anything was published", func(in *Input) {
+			in.Ledger = pinset.Ledger{}
+			in.State.Failures = map[string]Failure{"look app": {Count: 1, Last: in.Now, Code: PublicationNewer}}
+		}, 0},
 		{"at once when the clock was set back", func(in *Input) { in.Now = t0.Add(-30 * day) }, 0},
 		{"before a publication", func(in *Input) { in.State.Channels["app"] = Publication{Version: 2, By: ByHooks} }, 0},
 		{"before a switch", func(in *Input) {
@@ -263,5 +267,27 @@ func TestServedKeysAreJudged(t *testing.T) {
 	in.State = after(t, in.State, look, Result{At: in.Now})
 	if got := lines(in); !strings.HasSuffix(got, "now: obtain\n") || !Gate(in, testPin(2)).Open {
 		t.Errorf("after it was settled: %s", got)
+	}
+}
+
+// Where nothing is published on a channel, a problem says so: also where nothing ever was.
+func TestNothingIsHeldBackSilently(t *testing.T) {
+	t.Parallel()
+	for _, known := range []bool{true, false} {
+		for _, code := range holdBack {
+			in := read()
+			if !known {
+				in.Ledger, in.State.Channels = pinset.Ledger{}, nil
+			}
+			in.State.Keys = append(in.State.Keys, Key{Pin: testPin(4), Type: pinset.EC256, Role: Backup, Created: t0}) // to be published
+			in.State.Failures = map[string]Failure{"look app": {Count: 1, Last: in.Now, Code: code}}
+			p := Next(in)
+			if slices.ContainsFunc(p.Actions, func(a Action) bool { return a.Kind == Publish }) {
+				t.Errorf("%s: it is published", code)
+			}
+			if !slices.ContainsFunc(p.Problems, func(f Finding) bool { return f.Code == code }) {
+				t.Errorf("%s (known: %v): no problem says so: %+v", code, known, p.Problems)
+			}
+		}
 	}
 }
