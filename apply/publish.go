@@ -46,7 +46,9 @@ func (l *lineage) publish(ctx context.Context, a plan.Action) error {
 		if slices.Contains(l.state.Channels[ch.Name].Done, h.ID()) {
 			continue
 		}
-		event.ID = eventID(l.cert.Name, hooks.Publish, ch.Name, strconv.Itoa(a.PinSet.Version), h.ID())
+		// After an old backup of the state, a version can have two documents. Receivers
+		// that drop what they know by its ID must not drop the second.
+		event.ID = eventID(l.cert.Name, hooks.Publish, ch.Name, strconv.Itoa(a.PinSet.Version), h.ID(), event.Document)
 		if err := h.Run(ctx, event); err != nil {
 			failed = append(failed, err)
 			continue
