@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"keepkey/config"
+	"keepkey/pinset"
 	"keepkey/plan"
 )
 
@@ -25,10 +26,6 @@ func (r *Runner) Adopt(ctx context.Context, cert config.Certificate, dryRun bool
 		return &plan.Refusal{Lineage: cert.Name, Finding: plan.Finding{Code: plan.LedgerDamaged, Err: l.disk.LedgerProblem}}
 	}
 	in := l.input()
-	adoptable := []plan.Code{plan.StateOutdated, plan.PublicationNewer, plan.ServedKeyUnknown}
-	if !slices.ContainsFunc(plan.Next(in).Problems, func(f plan.Finding) bool { return slices.Contains(adoptable, f.Code) }) {
-		return &plan.Refusal{Lineage: cert.Name, Finding: plan.Finding{Code: plan.NothingToAdopt}}
-	}
 	limited, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
 	sightings := make(map[string][]plan.Sighting)
@@ -49,7 +46,18 @@ func (r *Runner) Adopt(ctx context.Context, cert config.Certificate, dryRun bool
 			seen = append(seen, plan.Served{Addr: addr, Pin: s.pin})
 		}
 	}
-	adoption, err := plan.Adopt(in, sightings, seen)
+	listed, err := l.store.Keys.List()
+	if err != nil {
+		return err
+	}
+	in.Disk.Keys = slices.DeleteFunc(listed, func(pin pinset.Pin) bool { return l.store.Keys.Check(pin) != nil })
+	var installed pinset.Pin
+	if l.disk.Live > l.state.NewestVersion() {
+		if chain, err := l.store.Live.Chain(l.disk.Live); err == nil {
+			installed = pinset.OfCertificate(chain.Leaf())
+		}
+	}
+	adoption, err := plan.Adopt(in, sightings, seen, installed)
 	if err != nil {
 		return err
 	}
@@ -65,5 +73,14 @@ func (r *Runner) Adopt(ctx context.Context, cert config.Certificate, dryRun bool
 			return err
 		}
 	}
-	return l.commit(ctx, plan.Action{Kind: plan.AdoptKey, Pin: adoption.Active}, plan.Result{})
+	key, err := l.store.Keys.Signer(adoption.Active)
+	if err != nil {
+		return err
+	}
+	digest, err := l.store.Keys.Digest(adoption.Active)
+	if err != nil {
+		return err
+	}
+	a := plan.Action{Kind: plan.AdoptKey, Pin: adoption.Active, KeyType: pinset.TypeOf(key.Public()), Version: l.disk.Live}
+	return l.commit(ctx, a, plan.Result{Digest: digest})
 }

@@ -56,15 +56,15 @@ type Action struct {
 	Why  Why
 
 	Role    Role           // generate-key
-	KeyType pinset.KeyType // generate-key
+	KeyType pinset.KeyType // generate-key, adopt-key
 	// Pin is the key that takes over (begin-rollover, declare-compromise), that is lost
 	// (write-off), whose order is under way (collect), or that is the active one out there
 	// (adopt-channel, adopt-key).
 	Pin     pinset.Pin
 	Channel string     // publish, read-back, look, abandon, confirm, retire
 	PinSet  pinset.Set // publish, read-back
-	// Version is the certificate's with install, deploy, check, revoke and prune, and
-	// the pin set's with abandon, confirm and retire. With switch-key it is that of the
+	// Version is the certificate's with install, deploy, check, revoke, prune and adopt-key,
+	// and the pin set's with abandon, confirm, retire and adopt-channel. With switch-key it is that of the
 	// stored certificate that is used again, where there is one.
 	Version int
 	// Target is the lineage's name with begin-lineage, a hook's ID with deploy, an

@@ -23,12 +23,16 @@ type Served struct {
 	Pin  pinset.Pin
 }
 
-// Adopt concludes from what clients get and what is served which key of this lineage is the
-// active one by now. Where nothing shows it, or where it is a key that is not here, the
-// error is a [*Refusal].
-func Adopt(in Input, sightings map[string][]Sighting, served []Served) (Adoption, error) {
+// Adopt concludes from what clients get, what is served, and what was installed by a newer
+// state than this one, which key of this lineage is the active one by now. It is one of
+// in.Disk.Keys, whether or not the state knows it. Where nothing shows it, or where it is a
+// key that is not here, the error is a [*Refusal].
+func Adopt(in Input, sightings map[string][]Sighting, served []Served, installed pinset.Pin) (Adoption, error) {
 	a := Adoption{Version: in.Ledger.Newest().Version}
 	no := func(f Finding) (Adoption, error) { return Adoption{}, refuse(in.Goal.Name, f) }
+	if len(in.seen(StateOutdated, PublicationNewer, ServedKeyUnknown)) == 0 && in.Disk.Live <= in.State.NewestVersion() {
+		return no(Finding{Code: NothingToAdopt})
+	}
 	newest := make(map[string]Sighting)
 	for channel, all := range sightings {
 		for _, s := range all {
@@ -44,7 +48,7 @@ func Adopt(in Input, sightings map[string][]Sighting, served []Served) (Adoption
 	}
 	here := func(pin pinset.Pin) bool {
 		k := in.State.key(pin)
-		return k != nil && k.Role != Compromised && in.Disk.KeyProblems[pin] == nil
+		return slices.Contains(in.Disk.Keys, pin) && (k == nil || k.Role != Compromised)
 	}
 	for _, s := range served {
 		if !here(s.Pin) || (!a.Active.IsZero() && a.Active != s.Pin) {
@@ -61,18 +65,19 @@ func Adopt(in Input, sightings map[string][]Sighting, served []Served) (Adoption
 		}
 		return true
 	}
-	if a.Active.IsZero() {
-		for _, k := range in.State.Keys { // the active one first, then backups in their order
-			better := a.Active.IsZero() || k.Role == Active
-			if (k.Role == Active || k.Role == Backup) && here(k.Pin) && accepted(k.Pin) && better {
-				a.Active = k.Pin
-			}
-		}
-		if a.Active.IsZero() {
+	if a.Active.IsZero() && here(installed) {
+		a.Active = installed
+		a.Reasons = append(a.Reasons, fmt.Sprintf("certificate version %d, which is installed and newer than the state, has the key %s", in.Disk.Live, installed))
+	}
+	switch {
+	case a.Active.IsZero():
+		i := slices.IndexFunc(in.candidates(), func(pin pinset.Pin) bool { return here(pin) && accepted(pin) })
+		if i < 0 {
 			return no(Finding{Code: NoKeyAccepted})
 		}
+		a.Active = in.candidates()[i]
 		a.Reasons = append(a.Reasons, fmt.Sprintf("the key %s is in every pin set that clients get", a.Active))
-	} else if !accepted(a.Active) {
+	case !accepted(a.Active):
 		a.Reasons = append(a.Reasons, "some clients get a pin set without it; the next one has it")
 	}
 	for _, ch := range in.Goal.Channels {
@@ -83,18 +88,49 @@ func Adopt(in Input, sightings map[string][]Sighting, served []Served) (Adoption
 	return a, nil
 }
 
-// adopt has the key that is served be the active one, as it is out there.
-func (s *State) adopt(pin pinset.Pin) error {
-	to, from := s.key(pin), s.Active()
-	if to == nil || from == nil {
-		return s.refuse(Finding{Code: NoSuchKey, Pin: pin})
+// candidates returns the keys that may be active by now, the likeliest first: so that none
+// is switched without need, the one that was active. Those that the state does not know were
+// made after it.
+func (in Input) candidates() []pinset.Pin {
+	var pins []pinset.Pin
+	if active := in.State.Active(); active != nil {
+		pins = append(pins, active.Pin)
 	}
-	s.Rollover = nil
-	if to.Pin == from.Pin {
+	for _, k := range in.State.Backups() {
+		pins = append(pins, k.Pin)
+	}
+	for _, pin := range in.Disk.Keys {
+		if in.State.key(pin) == nil {
+			pins = append(pins, pin)
+		}
+	}
+	return pins
+}
+
+// adopt has the key that is served be the active one, as it is out there. a.Version is that
+// of the certificate that is installed.
+func (s *State) adopt(a Action, r Result) error {
+	from := s.Active()
+	if from == nil {
+		return s.refuse(Finding{Code: NoSuchKey, Pin: a.Pin})
+	}
+	was := Retired
+	if pending := s.Pending(); pending != nil && pending.Compromised {
+		was = Compromised
+	}
+	if was == Retired || a.Pin != from.Pin {
+		s.Rollover = nil
+	}
+	stored := s.NewestVersion()
+	if a.Pin == from.Pin && a.Version <= stored {
 		return nil
 	}
-	s.key(from.Pin).Role, to.Role = Retired, Active
-	s.Stored = s.newestVersion()
-	s.Certificate, s.Window = nil, nil // that was the old key's
+	if s.key(a.Pin) == nil { // it was made after the backup
+		s.Keys = append(s.Keys, Key{Pin: a.Pin, Type: a.KeyType, Role: Retired, Digest: r.Digest, Created: r.At})
+	}
+	s.key(from.Pin).Role = was
+	s.key(a.Pin).Role = Active
+	s.Stored = max(stored, a.Version)
+	s.Certificate, s.Window = nil, nil // that was the old key's, or is not the newest
 	return nil
 }

@@ -16,7 +16,7 @@ type Result struct {
 	At time.Time // read once: every time in the new state is this one
 
 	Pin    pinset.Pin // generate-key: of the key that was made
-	Digest string     // generate-key: of its file
+	Digest string     // generate-key, adopt-key: of its file
 	Began  bool       // publish: its intent goes on record; no hook was called yet
 	// Document is what the hooks are handed, and ContentType what it is: with Began, where
 	// that is not on record yet.
@@ -156,7 +156,7 @@ func (s *State) after(a Action, r Result) (*pinset.Entry, error) {
 			Lifetime: &lifetime, Cache: pinset.Lifetime{Duration: a.Clients.Cache}, By: pinset.ByPerson,
 		}, nil
 	case AdoptKey:
-		return nil, s.adopt(a.Pin)
+		return nil, s.adopt(a, r)
 	case ForgetHost:
 		delete(s.Hosts, a.Host)
 	case Prune, Look:

@@ -150,15 +150,15 @@ func (s *State) check() error {
 		}
 	}
 	for id, h := range s.Hosts {
-		if id == "" || h.Installed < 0 || h.Installed > s.newestVersion() {
+		if id == "" || h.Installed < 0 || h.Installed > s.NewestVersion() {
 			return fmt.Errorf("host %q installed certificate version %d, which makes no sense", id, h.Installed)
 		}
 	}
 	return nil
 }
 
-// newestVersion is that of the newest certificate on record.
-func (s *State) newestVersion() int {
+// NewestVersion is that of the newest certificate on record.
+func (s *State) NewestVersion() int {
 	if s.Certificate != nil {
 		return max(s.Certificate.Version, s.Stored)
 	}

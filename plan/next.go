@@ -352,7 +352,7 @@ func (p *planner) refuse() (blocked bool) {
 		}
 		return true
 	}
-	if stored := in.State.newestVersion(); in.Disk.Live > stored {
+	if stored := in.State.NewestVersion(); in.Disk.Live > stored {
 		// The state is always written first.
 		return p.block(Finding{Code: StateOutdated, Signs: []string{
 			fmt.Sprintf("certificate version %d is installed, and the state knows of %d", in.Disk.Live, stored),

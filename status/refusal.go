@@ -47,7 +47,7 @@ func refused(p *Problem, name string, f plan.Finding) bool {
 		p.Subject = "no key of this lineage is in every pin set that clients get"
 		return p.say(unchanged, "restore the newest backup of the state directory")
 	case plan.NothingToAdopt:
-		p.Subject = "what is out there is on record: nothing is to be adopted"
+		p.Subject = "what is out there is on record: there is nothing to adopt"
 		return p.say(unchanged)
 	case plan.WhichKey:
 		p.Subject = fmt.Sprintf("say which key others may have: the active one (%s), or the one that was active before (%s)", f.Pins[0], f.Pins[1])
