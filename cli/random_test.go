@@ -2,20 +2,24 @@ package cli_test
 
 import (
 	"crypto"
+	"errors"
 	"flag"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
 
 	"keepkey/internal/acmetest"
+	"keepkey/internal/durable"
 	"keepkey/invariant"
 	"keepkey/pinset"
 	"keepkey/pinset/format"
@@ -52,9 +56,11 @@ func TestAnySequenceKeepsThePromise(t *testing.T) {
 		r.pass(0)
 		w.look(invariant.Run{}, 0)
 		rt.Repeat(map[string]func(*rapid.T){
-			"run":           r.run, // thrice, since that is what it is about
+			"run":           r.run, // several times, since that is what it is about
 			"another run":   r.run,
 			"a further run": r.run,
+			"one more run":  r.run,
+			"a last run":    r.run,
 			"time passes":   r.timePasses,
 			"a hook fails":  r.hookFails,
 			"the CA fails":  r.caFails,
@@ -64,6 +70,11 @@ func TestAnySequenceKeepsThePromise(t *testing.T) {
 			"a restoration": r.restore,
 			"a deletion":    r.remove,
 			"a place ends":  r.closePlace,
+			"a link":        r.link,
+			"an old state":  r.oldState,
+			"an adoption":   r.adopt,
+			"an orphan":     r.hookOutlives,
+			"it goes on":    r.orphanGoesOn,
 			"all goes well": r.goesWell,
 		})
 		r.goesWell(rt)
@@ -71,7 +82,14 @@ func TestAnySequenceKeepsThePromise(t *testing.T) {
 	t.Logf("%v", steps)
 }
 
+// fallibleHook also leaves a process of its own behind, once: much later that puts what it
+// was given where clients get it.
 const fallibleHook = hookScript + `[ ! -e hook-fails ] || exit 1
+if [ -e hook-lingers ] && [ "$KEEPKEY_EVENT" = publish ]; then
+	rm hook-lingers
+	cp "$KEEPKEY_PINSET_FILE" late.json
+	sh -c 'trap "" HUP; echo $$ >orphan.new; mv orphan.new orphan; while [ ! -e late ]; do sleep 0.02; done; cat late.json >pins.json'
+fi
 `
 
 // randomLife is what happens to one lineage.
@@ -90,6 +108,7 @@ type randomLife struct {
 	base      string                    // of the configuration
 	documents map[string]map[int][]byte // all that ever lay in a file, by version
 	unseen    map[string]bool           // files with something that no run has looked at yet
+	backups   int                       // of the state, that there are
 
 	clockOfCA *atomic.Int64
 	up, down  acmetest.Fault
@@ -155,6 +174,7 @@ func (s settings) String() string {
 
 // configure writes the configuration.
 func (r *randomLife) configure(rt *rapid.T) {
+	r.w.cache = map[string]time.Duration{"app": map[string]time.Duration{"2d": 48 * time.Hour}[r.asked.Cache]}
 	if err := os.WriteFile(filepath.Join(r.h.dir, "config.yaml"), []byte(r.base+r.asked.String()), 0o600); err != nil {
 		rt.Fatal(err)
 	}
@@ -165,7 +185,7 @@ func (r *randomLife) edit(rt *rapid.T) {
 	r.asked.Cache = rapid.SampledFrom([]string{"0s", "0s", "2d"}).Draw(rt, "cache")
 	r.asked.Backups = rapid.IntRange(1, 2).Draw(rt, "backups")
 	r.asked.KeyType = rapid.SampledFrom([]string{"ec256", "ec384"}).Draw(rt, "key type")
-	r.asked.More = rapid.Bool().Draw(rt, "another file")
+	r.asked.More = rapid.Bool().Draw(rt, "another file") || r.unseen["more.json"]
 	r.asked.ReadBack = rapid.Bool().Draw(rt, "read back")
 	r.more = r.more || r.asked.More
 	r.configure(rt)
@@ -200,7 +220,7 @@ func (r *randomLife) restore(rt *rapid.T) {
 	}
 	// What came and went between two runs, keepkey can't know of, nor what comes back where
 	// it does not publish any more.
-	if len(fit) == 0 || r.unseen[file] || (file == "more.json" && !r.asked.More) {
+	if len(fit) == 0 || r.w.lost || r.unseen[file] || (file == "more.json" && !r.asked.More) {
 		return
 	}
 	r.unseen[file] = true
@@ -216,15 +236,208 @@ func (r *randomLife) restore(rt *rapid.T) {
 func (r *randomLife) remove(rt *rapid.T) {
 	r.note()
 	file := rapid.SampledFrom([]string{"pins.json", "web.json"}).Draw(rt, "file")
-	if !r.unseen[file] && os.Remove(filepath.Join(r.h.dir, file)) == nil {
+	if !r.w.lost && !r.unseen[file] && os.Remove(filepath.Join(r.h.dir, file)) == nil {
 		r.tell("deleted", "%s is deleted", file)
 	}
+}
+
+// link puts a link where clients get documents of a channel, or takes the second name of a
+// file away again.
+func (r *randomLife) link(rt *rapid.T) {
+	file := rapid.SampledFrom([]string{"pins.json", "web.json"}).Draw(rt, "file")
+	path := filepath.Join(r.h.dir, file)
+	info, err := os.Lstat(path)
+	switch {
+	case os.Remove(path+".other") == nil:
+		r.tell("link", "%s has one name again", file)
+	case err != nil || !info.Mode().IsRegular():
+	case rapid.Bool().Draw(rt, "symbolic"):
+		if err := errors.Join(os.Rename(path, path+".target"), os.Symlink(file+".target", path)); err != nil {
+			rt.Fatal(err)
+		}
+		r.tell("link", "%s is a symbolic link", file)
+	default:
+		if err := os.Link(path, path+".other"); err != nil {
+			rt.Fatal(err)
+		}
+		r.tell("link", "%s has a second name", file)
+	}
+}
+
+// oldState makes a backup of the lineage, or restores one.
+func (r *randomLife) oldState(rt *rapid.T) {
+	if r.w.lost || r.w.before.State.IsZero() {
+		return
+	}
+	if r.backups > 0 && rapid.IntRange(0, 3).Draw(rt, "restore") > 0 {
+		r.restoreState(rt)
+		return
+	}
+	if err := copyTree(r.backup(r.backups), r.h.lineage("api")); err != nil {
+		rt.Fatal(err)
+	}
+	r.tell("backup", "backup %d is made", r.backups)
+	r.backups++
+}
+
+func (r *randomLife) backup(n int) string {
+	return filepath.Join(r.h.dir, fmt.Sprintf("backup-%d", n))
+}
+
+// restoreState puts an old backup of the lineage in its place, or the state and the ledger
+// of one, where clients get what the newer one published.
+func (r *randomLife) restoreState(rt *rapid.T) {
+	shown := func() bool { return len(r.unseen) == 0 && r.w.showsAll("pins.json", "web.json") }
+	if !shown() {
+		r.runWell("renew")
+	}
+	if !shown() {
+		return
+	}
+	from, lineage := r.backup(rapid.IntRange(0, r.backups-1).Draw(rt, "backup")), r.h.lineage("api")
+	whole := rapid.Bool().Draw(rt, "whole")
+	var served []pinset.Pin
+	if cert, err := os.ReadFile(filepath.Join(from, "live", "cert.pem")); whole && err == nil {
+		served = append(served, certificatePin(rt, cert))
+	}
+	// A server that loads what is live now must not lock clients out by itself.
+	if !r.w.acceptedByAll(append(served, r.w.served()...), r.now) {
+		return
+	}
+	err := errors.Join(os.RemoveAll(r.backup(-1)), copyTree(r.backup(-1), lineage))
+	if whole {
+		err = errors.Join(err, os.RemoveAll(lineage), copyTree(lineage, from))
+		// What a crash had left in it waits for the next certificate to be removed.
+		unfinished, _ := filepath.Glob(filepath.Join(lineage, "*", durable.TempPrefix+"*"))
+		for _, path := range unfinished {
+			err = errors.Join(err, os.RemoveAll(path))
+		}
+	} else {
+		for _, name := range []string{"state.json", "ledger.jsonl"} {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(lineage, name)))
+			if data, err2 := os.ReadFile(filepath.Join(from, name)); err2 == nil {
+				err = errors.Join(err, os.WriteFile(filepath.Join(lineage, name), data, 0o600))
+			}
+		}
+	}
+	if err != nil {
+		rt.Fatal(err)
+	}
+	r.w.isLost()
+	r.more = true // that clients get nothing there any more may not be known any more
+	r.tell("restored state", "the state of %s is restored (whole: %v)", filepath.Base(from), whole)
+	r.w.look(invariant.Run{}, r.now)
+}
+
+// adopt is what a person does about an old state.
+func (r *randomLife) adopt(*rapid.T) {
+	if !r.w.lost {
+		return
+	}
+	past := len(r.h.read("output"))
+	status := r.h.do(step{args: "adopt --name api", after: r.now, wrong: r.wrong}, nil)
+	r.tell("adopted", "adopt (status %d)", status)
+	r.w.look(invariant.Run{Asked: true, Status: status}, r.now)
+	for _, found := range []string{"so the active key is", "there is nothing to adopt"} {
+		if r.w.lost && strings.Contains(r.h.read("output")[past:], found) {
+			r.w.isFound()
+		}
+	}
+}
+
+// findNewest puts back what the old backup replaced: the keys that are needed are in no
+// other.
+func (r *randomLife) findNewest(rt *rapid.T) {
+	lineage := r.h.lineage("api")
+	if err := errors.Join(os.RemoveAll(lineage), copyTree(lineage, r.backup(-1))); err != nil {
+		rt.Fatal(err)
+	}
+	r.tell("newest", "the newest state is back")
+	r.w.before = nil
+	r.w.isFound()
+	r.w.look(invariant.Run{}, r.now)
+}
+
+// hookOutlives kills keepkey, as a process of its own, while a hook runs, which goes on.
+func (r *randomLife) hookOutlives(rt *rapid.T) {
+	lingers := filepath.Join(r.h.dir, "hook-lingers")
+	if r.h.read("orphan") != "" {
+		return
+	}
+	if err := os.WriteFile(lingers, nil, 0o600); err != nil {
+		rt.Fatal(err)
+	}
+	args := rapid.SampledFrom([]string{"renew", "rotate --name api"}).Draw(rt, "command")
+	cmd, out := r.h.command(strings.Fields(args)...)
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s", clockEnv, r.now+r.wrong))
+	r.h.ca.SetClock(r.now)
+	ended := make(chan struct{})
+	if err := cmd.Start(); err != nil {
+		rt.Fatal(err)
+	}
+	go func() {
+		cmd.Wait() // its status is looked at below
+		close(ended)
+	}()
+	for over := false; !over && r.h.read("orphan") == ""; {
+		select {
+		case <-ended:
+			over = true
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+	if pid := r.orphan(); pid > 0 {
+		rt.Cleanup(func() { syscall.Kill(pid, syscall.SIGKILL) })
+		cmd.Process.Kill()
+	}
+	<-ended
+	// Its time is up, so that nobody waits.
+	locks, _ := filepath.Glob(filepath.Join(r.h.lineage("api"), "hooks", "*", "lock"))
+	for _, lock := range locks {
+		if err := os.Chtimes(lock, time.Unix(0, 0), time.Unix(0, 0)); err != nil {
+			rt.Fatal(err)
+		}
+	}
+	os.Remove(lingers)
+	r.h.append("output", out.Bytes())
+	status := cmd.ProcessState.ExitCode()
+	if status < 0 {
+		r.tell("outlived", "%s killed while a hook runs, which goes on", args)
+	} else {
+		r.tell("not outlived", "%s as a process of its own (status %d)", args, status)
+	}
+	r.w.look(invariant.Run{Asked: args != "renew", Status: status}, r.now)
+}
+
+func (r *randomLife) orphan() int {
+	pid, _ := strconv.Atoi(strings.TrimSpace(r.h.read("orphan")))
+	return pid
+}
+
+// orphanGoesOn lets a hook that outlived its keepkey do what it is about to, if it was not
+// ended meanwhile.
+func (r *randomLife) orphanGoesOn(rt *rapid.T) {
+	pid := r.orphan()
+	if pid == 0 {
+		return
+	}
+	late := filepath.Join(r.h.dir, "late")
+	if err := os.WriteFile(late, nil, 0o600); err != nil {
+		rt.Fatal(err)
+	}
+	for syscall.Kill(pid, 0) == nil {
+		time.Sleep(2 * time.Millisecond)
+	}
+	os.Remove(late)
+	os.Remove(filepath.Join(r.h.dir, "orphan"))
+	r.tell("orphan", "the hook that was left goes on")
+	r.w.look(invariant.Run{}, r.now)
 }
 
 // closePlace is what a person does about a place that is not configured any more.
 func (r *randomLife) closePlace(rt *rapid.T) {
 	path := filepath.Join(r.h.dir, "more.json")
-	if r.asked.More || !r.more || r.unseen["more.json"] {
+	if r.asked.More || !r.more || r.w.lost || r.unseen["more.json"] {
 		return
 	}
 	os.Remove(path)
@@ -237,14 +450,14 @@ func (r *randomLife) closePlace(rt *rapid.T) {
 func (r *randomLife) run(rt *rapid.T) {
 	s := step{args: rapid.SampledFrom(commands).Draw(rt, "command"), after: r.now, wrong: r.wrong}
 	run := invariant.Run{Asked: strings.HasPrefix(s.args, "rotate")}
+	if r.w.lost && strings.Contains(s.args, "--accept-breakage") {
+		r.w.giveUp()
+	}
 	n := rapid.IntRange(1, 160).Draw(rt, "at")
 	switch how := rapid.SampledFrom([]string{"well", "well", "killed", "failing", "failing though done"}).Draw(rt, "how"); how {
 	case "well":
-		run.Status = r.h.do(s, nil)
-		if !strings.HasPrefix(s.args, "channel") {
-			clear(r.unseen)
-		}
-		r.tell(s.args, "%s (status %d)", s.args, run.Status)
+		r.runWell(s.args)
+		return
 	case "killed":
 		r.h.do(s, dead(n))
 		run.Status = -1
@@ -254,6 +467,16 @@ func (r *randomLife) run(rt *rapid.T) {
 		r.tell(how, "%s %s at %d (status %d)", s.args, how, n, run.Status)
 	}
 	r.w.look(run, r.now)
+}
+
+// runWell runs a command that nothing disturbs.
+func (r *randomLife) runWell(args string) {
+	status := r.h.do(step{args: args, after: r.now, wrong: r.wrong}, nil)
+	if !strings.HasPrefix(args, "channel") {
+		clear(r.unseen)
+	}
+	r.tell(args, "%s (status %d)", args, status)
+	r.w.look(invariant.Run{Asked: strings.HasPrefix(args, "rotate"), Status: status}, r.now)
 }
 
 func (r *randomLife) timePasses(rt *rapid.T) {
@@ -321,7 +544,17 @@ func (r *randomLife) goesWell(rt *rapid.T) {
 	}
 	r.caDown, r.refused = false, pinset.Pin{}
 	r.setCA()
-	os.Remove(filepath.Join(r.h.dir, "hook-fails"))
+	for _, name := range []string{"hook-fails", "pins.json.other", "web.json.other"} {
+		os.Remove(filepath.Join(r.h.dir, name))
+	}
+	r.orphanGoesOn(rt)
+	if r.w.lost {
+		r.pass(25 * time.Hour)
+		r.adopt(rt)
+	}
+	if r.w.lost {
+		r.findNewest(rt)
+	}
 	if ro := r.w.before.State.Rollover; ro != nil && ro.Compromised && ro.Switched.IsZero() {
 		// Nothing is published while the compromised key is in use, until a person decides.
 		r.pass(25 * time.Hour)

@@ -93,10 +93,19 @@ func (c *checker) latest() time.Time {
 	return c.out.Now
 }
 
-// abandoned reports whether the clients with a pin set were given up.
+// abandoned reports whether the clients with a pin set were given up. An unknown pin set
+// stands for all that went before it and that the ledger does not have.
 func (c *checker) abandoned(channel string, version int) bool {
-	return slices.ContainsFunc(c.Ledger.Published(), func(p pinset.Published) bool {
-		return p.Channel == channel && p.Version == version && p.Abandoned
+	all := slices.DeleteFunc(c.Ledger.Published(), func(p pinset.Published) bool { return p.Channel != channel })
+	known := slices.ContainsFunc(all, func(p pinset.Published) bool { return p.Version == version && !p.Found })
+	return slices.ContainsFunc(all, func(p pinset.Published) bool {
+		return p.Abandoned && (p.Version == version || (!known && p.Version > version && c.unknown(p)))
+	})
+}
+
+func (c *checker) unknown(p pinset.Published) bool {
+	return slices.ContainsFunc(c.Ledger.Entries(), func(e pinset.Entry) bool {
+		return e.Kind == pinset.Unknown && e.Channel == p.Channel && e.Version == p.Version
 	})
 }
 
@@ -121,13 +130,16 @@ func (c *checker) givenUp(pin pinset.Pin) bool {
 	return (r == nil || r.From != pin) && slices.ContainsFunc(c.State.Keys, func(k plan.Key) bool { return k.Pin == pin && k.Role == plan.Compromised })
 }
 
-// I1: every pin that was ever published has its key, and each key is the one that
+// I1: every pin that keepkey ever published has its key, and each key is the one that
 // its file is named after.
 func (c *checker) keysAreImmortal() {
 	for pin, err := range c.KeyProblems {
 		c.violate("I1", "the key %s can't be used: %v", pin, err)
 	}
 	for _, p := range c.Ledger.Published() {
+		if p.Found {
+			continue // what was found out there may be anybody's
+		}
 		for _, pin := range p.Pins {
 			if _, there := c.Keys[pin]; !there {
 				c.violate("I1", "version %d on channel %s has the pin %s, and there is no such key", p.Version, p.Channel, pin)
@@ -186,7 +198,7 @@ func (c *checker) liveIsPinned() {
 		}
 	}
 	for channel, p := range newest {
-		if !slices.Contains(p.Pins, c.LivePin) && !p.Abandoned && !p.Retired {
+		if !slices.Contains(p.Pins, c.LivePin) && !p.Abandoned && !p.Retired && !c.adopted(channel, p.Version) {
 			c.violate("I4", "the live key %s is not in version %d, the newest on channel %s", c.LivePin, p.Version, channel)
 		}
 	}
@@ -229,9 +241,19 @@ func (c *checker) switchesAreInOrder() {
 	}
 	// As clients were told: a configuration that says later that they hold on for longer
 	// closes the gate for what comes, and not for what is live.
-	if v := c.Ledger.Gate(c.LivePin, nil, c.latest()); !v.Open {
+	v := c.Ledger.Gate(c.LivePin, nil, c.latest())
+	v.Obstacles = slices.DeleteFunc(v.Obstacles, func(o pinset.Obstacle) bool { return c.adopted(o.Channel, o.Version) })
+	if len(v.Obstacles) > 0 {
 		c.violate("I6", "the live key %s is not in all pin sets that may be enforced: %s", c.LivePin, tell(v))
 	}
+}
+
+// adopted reports whether the live key was found to be the active one although an older pin
+// set, this one, does not have it: the switch is not on record.
+func (c *checker) adopted(channel string, version int) bool {
+	return slices.ContainsFunc(c.Ledger.Published(), func(p pinset.Published) bool {
+		return p.Channel == channel && p.Version > version && c.unknown(p) && slices.Contains(p.Pins, c.LivePin)
+	})
 }
 
 // I7: the ledger only grows, and a compromised key is never served or published again.
@@ -259,7 +281,7 @@ func (c *checker) setsAreMonotone() {
 			continue
 		}
 		for _, e := range now[len(old):] {
-			if slices.Contains(e.Pins, k.Pin) {
+			if e.Kind != pinset.Seen && slices.Contains(e.Pins, k.Pin) {
 				c.violate("I7", "the compromised key %s was published once more, as version %d on channel %s", k.Pin, e.Version, e.Channel)
 			}
 		}
