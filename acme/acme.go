@@ -47,8 +47,10 @@ type Config struct {
 	// SaveAccountURL records the URL of a new or recovered account.
 	SaveAccountURL func(url string) error
 
-	Now    func() time.Time
-	Logger *slog.Logger
+	// IgnoreClock has the client never learn the CA's time.
+	IgnoreClock bool
+	Now         func() time.Time
+	Logger      *slog.Logger
 	// RequestTimeout bounds one request; 0 for a minute.
 	RequestTimeout time.Duration
 }
@@ -95,7 +97,7 @@ func Connect(ctx context.Context, cfg Config) (*Client, error) {
 			TLSHandshakeTimeout:   timeout,
 			ResponseHeaderTimeout: timeout,
 		},
-		ctx: life, timeout: timeout, now: cfg.Now,
+		ctx: life, timeout: timeout, now: cfg.Now, ignoreClock: cfg.IgnoreClock,
 	}
 	c := &Client{cfg: cfg, guard: g, cancel: cancel, read: cfg.Now(), accountURL: cfg.AccountURL, keyFresh: cfg.AccountKeyFresh}
 	core, err := c.signer(ctx, cfg.AccountURL, cfg.AccountKey)

@@ -51,6 +51,11 @@ func TestSkewIsTheCAsClockBesideOurs(t *testing.T) {
 			t.Errorf("%s ahead: got %s, %v", ahead, skew, known)
 		}
 	}
+	w.cfg.IgnoreClock = true
+	if skew, known := w.client().Skew(); known {
+		t.Errorf("a clock to be ignored: got %s", skew)
+	}
+	w.cfg.IgnoreClock = false
 	w.ca.Misbehave(func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 			rw.Header()["Date"] = nil // or the server adds its own

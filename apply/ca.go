@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -39,7 +40,7 @@ const reconnectAfter = time.Minute
 func (r *Runner) ca(cfg config.ACME) *ca {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	key := strings.Join([]string{cfg.Directory, kidOf(cfg), cfg.CABundle}, "\x00")
+	key := strings.Join([]string{cfg.Directory, kidOf(cfg), cfg.CABundle, strconv.FormatBool(cfg.IgnoreClock)}, "\x00")
 	c := r.cas[key]
 	if c == nil {
 		c = new(ca)
@@ -106,7 +107,7 @@ func (l *lineage) skew(ctx context.Context) (skew time.Duration, known bool) {
 func (r *Runner) connect(ctx context.Context, ca config.ACME) (*acme.Client, error) {
 	cfg := acme.Config{
 		Directory: ca.Directory, UserAgent: r.UserAgent, Email: ca.Email, AcceptTerms: ca.AcceptTerms,
-		Now: r.Now, Logger: r.Log, RequestTimeout: r.RequestTimeout,
+		IgnoreClock: ca.IgnoreClock, Now: r.Now, Logger: r.Log, RequestTimeout: r.RequestTimeout,
 	}
 	if ca.CABundle != "" {
 		pem, err := os.ReadFile(ca.CABundle)

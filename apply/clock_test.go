@@ -23,8 +23,8 @@ func TestNothingIsPublishedByAWrongClock(t *testing.T) {
 		offset time.Duration
 		want   string
 	}{
-		{"ahead", 10 * 24 * time.Hour, "this machine's clock is 240h0m0s ahead of the CA's"},
-		{"behind", -2 * time.Hour, "this machine's clock is 2h0m0s behind the CA's"},
+		{"ahead", 10 * 24 * time.Hour, "this machine's clock is 10 days ahead of the CA's"},
+		{"behind", -2 * time.Hour, "this machine's clock is 2h0m behind the CA's"},
 		{"not set", -50 * 365 * 24 * time.Hour, " behind the CA's"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -54,6 +54,24 @@ func TestNothingIsPublishedByAWrongClock(t *testing.T) {
 				t.Errorf("version %d is published once the clock is right", set.Version)
 			}
 		})
+	}
+}
+
+// A private CA's clock can be the one that is wrong, and nobody may be able to mend it.
+func TestACAsClockCanBeIgnored(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, acmetest.Options{})
+	cert := w.pinned("api")
+	w.mustRenew(cert, apply.Options{})
+	cert.Backups = 2 // so that there is something to publish
+	for _, ignore := range []bool{false, true} {
+		cert.ACME.IgnoreClock = ignore
+		r := w.runner()
+		w.ca.SetClock(-10 * 24 * time.Hour)
+		rep := r.Renew(t.Context(), cert, apply.Options{})
+		if version := w.published(cert).Version; ignore != (version == 2) || ignore != (len(rep.Problems) == 0) {
+			t.Errorf("ignored %v: version %d is published, problems %q", ignore, version, problems(rep))
+		}
 	}
 }
 

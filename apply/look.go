@@ -53,6 +53,9 @@ func (r *run) look(ctx context.Context) (*lineage, error) {
 	if l.state, err = plan.ParseState(r.cert.Name, l.records.State); err != nil {
 		return nil, fmt.Errorf("state.json is %w", err)
 	}
+	if l.cert.ACME.IgnoreClock {
+		l.state.Clock = nil // what it said before that was configured
+	}
 	l.checkKeys()
 	l.checkStored()
 	// Before that there is nothing to prune, not even after what a run may add.

@@ -285,7 +285,7 @@ func (r *randomLife) backup(n int) string {
 }
 
 // restoreState puts an old backup of the lineage in its place, or the state and the ledger
-// of one, where clients get what the newer one published.
+// of one beside its keys, where clients get what the newer one published.
 func (r *randomLife) restoreState(rt *rapid.T) {
 	shown := func() bool { return len(r.unseen) == 0 && r.w.showsAll("pins.json", "web.json") }
 	if !shown() {
@@ -318,6 +318,11 @@ func (r *randomLife) restoreState(rt *rapid.T) {
 			if data, err2 := os.ReadFile(filepath.Join(from, name)); err2 == nil {
 				err = errors.Join(err, os.WriteFile(filepath.Join(lineage, name), data, 0o600))
 			}
+		}
+		keys, _ := filepath.Glob(filepath.Join(from, "keys", "*.pem"))
+		for _, path := range keys { // some were lost in an older backup
+			data, err2 := os.ReadFile(path)
+			err = errors.Join(err, err2, os.WriteFile(filepath.Join(lineage, "keys", filepath.Base(path)), data, 0o600))
 		}
 	}
 	if err != nil {

@@ -21,6 +21,7 @@ var directories = map[string]string{
 
 // acme reads an acme section. What it does not say stays as dest has it.
 func (d *decoder) acme(dest *ACME, n *yaml.Node, path string) {
+	var ignores *yaml.Node
 	d.mapping(n, path, fields{
 		"directory": func(n *yaml.Node, path string) {
 			var s string
@@ -56,9 +57,16 @@ func (d *decoder) acme(dest *ACME, n *yaml.Node, path string) {
 			}
 			dest.EAB = eab
 		},
+		"ignore_clock": func(n *yaml.Node, path string) {
+			d.truth(&dest.IgnoreClock)(n, path)
+			ignores = n
+		},
 		"profile":         d.text(&dest.Profile, "the name of a profile that the CA offers"),
 		"preferred_chain": d.text(&dest.PreferredChain, "the common name of an issuer"),
 	})
+	if public := slices.Contains(slices.Collect(maps.Values(directories)), dest.Directory); dest.IgnoreClock && ignores != nil && public {
+		d.errorf(ignores, path+".ignore_clock", "the clock of %s is right; set this machine's", dest.Directory)
+	}
 }
 
 var validEmail = regexp.MustCompile(`^[^@\s,:;<>]+@[^@\s,:;<>]+\.[^@\s,:;<>]+$`)

@@ -74,6 +74,7 @@ type ACME struct {
 	EAB            *EAB
 	Profile        string
 	PreferredChain string
+	IgnoreClock    bool // a private CA's, which is known to be wrong
 }
 
 // EAB is an external account binding (RFC 8555 section 7.3.4).

@@ -126,6 +126,7 @@ var bad = []struct{ name, yaml, want string }{
 	{"terms not accepted", "certificates: [{domains: [a.example.com]}]", "/c.yaml:1: acme.accept_terms: read the terms of service of https://acme-v02.api.letsencrypt.org/directory and set accept_terms: true"},
 	{"terms not accepted in words", "acme: {accept_terms: sure}\ncertificates: []", `/c.yaml:1: acme.accept_terms: want true or false, found "sure"`},
 	{"no such CA", "acme: {accept_terms: true, directory: letsencryptt}\ncertificates: []", `/c.yaml:1: acme.directory: "letsencryptt" is not an ACME directory: want an https URL, or one of google, google-staging, letsencrypt, letsencrypt-staging, zerossl`},
+	{"a public CA whose clock is wrong", "acme: {accept_terms: true, ignore_clock: true}\ncertificates: []", `/c.yaml:1: acme.ignore_clock: the clock of https://acme-v02.api.letsencrypt.org/directory is right; set this machine's`},
 	{"a CA without TLS", `acme: {accept_terms: true, directory: "http://ca.example"}` + "\ncertificates: []", `/c.yaml:1: acme.directory: "http://ca.example" is not an ACME directory`},
 	{"no e-mail address", "acme: {accept_terms: true, email: ops}\ncertificates: []", `/c.yaml:1: acme.email: "ops" is not an e-mail address`},
 	{"a missing bundle", "acme: {accept_terms: true, ca_bundle: no.pem}\ncertificates: []", "/c.yaml:1: acme.ca_bundle: cannot read \"/no.pem\": no such file or directory"},

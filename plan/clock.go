@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"keepkey/pinset"
@@ -21,11 +22,20 @@ type ClockError struct {
 func (e *ClockError) Error() string {
 	switch {
 	case e.Skew > 0:
-		return fmt.Sprintf("this machine's clock is %s behind the CA's", e.Skew.Round(time.Minute))
+		return fmt.Sprintf("this machine's clock is %s behind the CA's", apart(e.Skew))
 	case e.Skew < 0:
-		return fmt.Sprintf("this machine's clock is %s ahead of the CA's", e.Skew.Abs().Round(time.Minute))
+		return fmt.Sprintf("this machine's clock is %s ahead of the CA's", apart(e.Skew))
 	}
 	return fmt.Sprintf("this machine's clock says %s, but something on record happened at %s", e.Now.UTC().Format(time.RFC3339), e.Recorded.UTC().Format(time.RFC3339))
+}
+
+// apart writes how far two clocks are apart.
+func apart(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d = d.Abs(); d >= 2*day {
+		return fmt.Sprintf("%d days", d.Round(day)/day)
+	}
+	return strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
 }
 
 // CheckClock says whether this machine's clock can be believed, so that the ledger

@@ -188,7 +188,8 @@ func publishing(p *Problem, name string, f plan.Finding) bool {
 			text = f.Failure.Error
 		}
 		p.Subject = text
-		return p.say(renewsOn+"; nothing is published or confirmed, and no key is switched, by a wrong clock", "set this machine's clock right")
+		return p.say(renewsOn+"; nothing is published or confirmed, and no key is switched, by a wrong clock", "set this machine's clock right",
+			"if it is a private CA's clock that is wrong, set that right, or give its acme section ignore_clock: true")
 	}
 	return false
 }
