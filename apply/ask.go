@@ -46,7 +46,7 @@ func (r *Runner) resolve(ctx context.Context, cert config.Certificate, o *Rotate
 		return nil
 	}
 	l, err := r.newRun(cert, Options{}).look(ctx)
-	if err != nil || l.state.IsZero() {
+	if err != nil || l.state.Certificate == nil {
 		return err // who asks is told
 	}
 	o.keys, err = l.keys(o.Key)

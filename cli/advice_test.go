@@ -67,26 +67,41 @@ func tryCommand(dir, work string, args []string) (wrong string, err error) {
 	cmd.Dir = work
 	cmd.Env = append(os.Environ(), adviceEnv+"=")
 	out, runErr := cmd.CombinedOutput()
-	entries, err := os.ReadDir(work)
-	for _, e := range entries {
-		err = errors.Join(err, os.RemoveAll(filepath.Join(work, e.Name())))
-	}
-	saves, readErr := os.ReadDir(filepath.Join(saved, "work"))
-	err = errors.Join(err, readErr)
-	for _, e := range saves {
-		from, to := filepath.Join(saved, "work", e.Name()), filepath.Join(work, e.Name())
-		err = errors.Join(err, copyTree(to, from))
-	}
+	err = errors.Join(emptyDir(work), copyInto(work, filepath.Join(saved, "work")))
 	var exit *exec.ExitError
-	switch {
-	case runErr != nil && !errors.As(runErr, &exit):
+	if runErr != nil && !errors.As(runErr, &exit) {
 		return runErr.Error(), err
-	case cmd.ProcessState.ExitCode() == exitGate:
-		// That the gate is closed is told, with what a person can do about it.
-	case cmd.ProcessState.ExitCode() == exitUsage, bytes.Contains(out, []byte("safe: nothing was changed")):
-		return fmt.Sprintf("exit status %d\n%s", cmd.ProcessState.ExitCode(), out), err
 	}
-	return "", err
+	return pointless(cmd.ProcessState.ExitCode(), out), err
+}
+
+// pointless says why a command should not have been recommended.
+func pointless(status int, out []byte) string {
+	switch {
+	case status == exitGate:
+		// That the gate is closed is told, with what a person can do about it.
+	case status == exitUsage, bytes.Contains(out, []byte("safe: nothing was changed")):
+		return fmt.Sprintf("exit status %d\n%s", status, out)
+	}
+	return ""
+}
+
+// emptyDir removes what is in a directory, which stays.
+func emptyDir(dir string) error {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+	}
+	return err
+}
+
+// copyInto copies what is in one directory into another.
+func copyInto(to, from string) error {
+	entries, err := os.ReadDir(from)
+	for _, e := range entries {
+		err = errors.Join(err, copyTree(filepath.Join(to, e.Name()), filepath.Join(from, e.Name())))
+	}
+	return err
 }
 
 // The exit statuses of a command that makes no sense, and of one that would lock a client

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,12 +48,12 @@ func TestAnySequenceKeepsThePromise(t *testing.T) {
 		t.Fatal(err)
 	}
 	base, _, _ := strings.Cut(first.read("config.yaml"), "certificates:\n")
-	steps := make(map[string]int)
+	steps, advice := make(map[string]int), make(map[string]int)
 	rapid.Check(t, func(rt *rapid.T) {
 		h := first.copy()
 		h.ca.Misbehave(up)
 		w := &watcher{t: rt, h: h, at: "the beginning"}
-		r := &randomLife{h: h, w: w, asked: usual, base: base, documents: make(map[string]map[int][]byte), unseen: make(map[string]bool), steps: steps, clockOfCA: &now, up: up, down: func(next http.Handler) http.Handler { return down(up(next)) }}
+		r := &randomLife{h: h, w: w, asked: usual, base: base, documents: make(map[string]map[int][]byte), unseen: make(map[string]bool), steps: steps, advice: advice, clockOfCA: &now, up: up, down: func(next http.Handler) http.Handler { return down(up(next)) }}
 		r.pass(0)
 		w.look(invariant.Run{}, 0)
 		rt.Repeat(map[string]func(*rapid.T){
@@ -80,6 +81,7 @@ func TestAnySequenceKeepsThePromise(t *testing.T) {
 		r.goesWell(rt)
 	})
 	t.Logf("%v", steps)
+	t.Logf("commands that were recommended: %v", advice)
 }
 
 // fallibleHook also leaves a process of its own behind, once: much later that puts what it
@@ -109,6 +111,7 @@ type randomLife struct {
 	documents map[string]map[int][]byte // all that ever lay in a file, by version
 	unseen    map[string]bool           // files with something that no run has looked at yet
 	backups   int                       // of the state, that there are
+	advice    map[string]int            // how often each kind of command was recommended
 
 	clockOfCA *atomic.Int64
 	up, down  acmetest.Fault
@@ -476,13 +479,47 @@ func (r *randomLife) run(rt *rapid.T) {
 
 // runWell runs a command that nothing disturbs.
 func (r *randomLife) runWell(args string) {
+	past := len(r.h.read("output"))
 	status := r.h.do(step{args: args, after: r.now, wrong: r.wrong}, nil)
 	if !strings.HasPrefix(args, "channel") {
 		clear(r.unseen)
 	}
 	r.tell(args, "%s (status %d)", args, status)
+	r.takeAdvice(r.h.read("output")[past:])
 	r.w.look(invariant.Run{Asked: strings.HasPrefix(args, "rotate"), Status: status}, r.now)
 }
+
+// takeAdvice tries the commands that keepkey recommends just now, and puts everything back.
+// Each kind has a few tries in all, and more in a long run.
+func (r *randomLife) takeAdvice(output string) {
+	if r.h.read("orphan") != "" {
+		return // it lives in this directory
+	}
+	for _, m := range advised.FindAllStringSubmatch(output, -1) {
+		command := strings.TrimSpace(m[1])
+		kind := anyPin.ReplaceAllString(command, "*")
+		if r.advice[kind]++; r.advice[kind] > 10 && r.advice[kind]%20 != 0 {
+			continue
+		}
+		saved := fastDir(r.h.t)
+		if err := copyTree(filepath.Join(saved, "host"), r.h.dir); err != nil {
+			r.w.t.Fatalf("%v", err)
+		}
+		past := len(r.h.read("output"))
+		status := r.h.do(step{args: command, after: r.now, wrong: r.wrong}, nil)
+		said := r.h.read("output")[past:]
+		if err := errors.Join(emptyDir(r.h.dir), copyInto(r.h.dir, filepath.Join(saved, "host")), os.RemoveAll(saved)); err != nil {
+			r.w.t.Fatalf("%v", err)
+		}
+		if why := pointless(status, []byte(said)); why != "" {
+			r.advice[kind] = -1 << 20 // always, so that it can be made smaller
+			r.w.t.Errorf("%s: recommended: %s: %s\nafter:\n%s", r.w.at, command, why, output)
+		}
+	}
+}
+
+// anyPin is what differs between two commands of a kind.
+var anyPin = regexp.MustCompile(`[A-Za-z0-9+/]{43}=|\b[0-9a-f]{16}\b|\d+`)
 
 func (r *randomLife) timePasses(rt *rapid.T) {
 	d := time.Duration(rapid.SampledFrom([]int{1, 6, 25, 24 * 2, 24 * 8, 24 * 31}).Draw(rt, "hours")) * time.Hour

@@ -34,32 +34,34 @@ func (s *State) declareCompromise(a Action, now time.Time) error {
 			return s.refuse(Finding{Code: NoSuchKey, Pin: pin})
 		}
 	}
-	if slices.Contains(keys, active.Pin) {
-		to := s.key(a.Pin)
-		fits := to != nil && to.Role == Backup && !slices.Contains(keys, a.Pin)
-		switch {
-		case under && r.Switched.IsZero(): // asked for already; it goes on
-			if a.Accept && !r.BreakageAccepted {
-				r.BreakageAccepted, r.Entries = true, a.Entries
-			}
-			r.Now = r.Now || a.Now
-			if fits {
-				r.To = a.Pin // the one before may be lost, or compromised, too
-			}
-		case !fits:
+	to := s.key(a.Pin)
+	fits := to != nil && to.Role == Backup && !slices.Contains(keys, a.Pin)
+	switch {
+	case under && r.Switched.IsZero() && (slices.Contains(keys, active.Pin) || slices.Contains(keys, r.To)):
+		// Asked for already; it goes on, perhaps with another key, since the one before is
+		// lost, or compromised, too. What a person accepted was for that one.
+		if slices.Contains(keys, r.To) && !fits {
 			return s.refuse(Finding{Code: NoSuccessor})
-		default:
-			s.Rollover = &Rollover{From: active.Pin, To: a.Pin, Asked: now, Compromised: true, BreakageAccepted: a.Accept, Now: a.Now, Interrupted: r}
-			if a.Accept {
-				s.Rollover.Entries = a.Entries
-			}
+		}
+		if fits && r.To != a.Pin {
+			r.To, r.BreakageAccepted, r.Entries = a.Pin, false, 0
+		}
+		if a.Accept && !r.BreakageAccepted {
+			r.BreakageAccepted, r.Entries = true, a.Entries
+		}
+		r.Now = r.Now || a.Now
+	case !slices.Contains(keys, active.Pin):
+	case !fits:
+		return s.refuse(Finding{Code: NoSuccessor})
+	default:
+		s.Rollover = &Rollover{From: active.Pin, To: a.Pin, Asked: now, Compromised: true, BreakageAccepted: a.Accept, Now: a.Now, Interrupted: r}
+		if a.Accept {
+			s.Rollover.Entries = a.Entries
 		}
 	}
 	for _, pin := range keys {
 		if pin != active.Pin {
-			if err := s.compromise(pin); err != nil {
-				return err
-			}
+			s.compromise(pin)
 		}
 	}
 	return nil
@@ -67,11 +69,9 @@ func (s *State) declareCompromise(a Action, now time.Time) error {
 
 // compromise marks a key that is not the active one. A rollover that would serve it, or
 // that keeps its pin published, ends.
-func (s *State) compromise(pin pinset.Pin) error {
+func (s *State) compromise(pin pinset.Pin) {
 	for r := &s.Rollover; *r != nil; {
 		switch ro := *r; {
-		case ro.Switched.IsZero() && ro.To == pin && ro.Compromised:
-			return s.refuse(Finding{Code: NoSuccessor})
 		case ro.Switched.IsZero() && ro.To == pin && s.key(pin).Role == Retired:
 			// There is no way back to it any more, but servers may not have left it yet.
 			*r = &Rollover{From: pin, To: ro.From, Asked: ro.Asked, Switched: s.Since, Compromised: true, Interrupted: ro.Interrupted}
@@ -84,7 +84,6 @@ func (s *State) compromise(pin pinset.Pin) error {
 		r = &(*r).Interrupted
 	}
 	s.key(pin).Role = Compromised
-	return nil
 }
 
 // Successor picks the key that takes over from a compromised one: the first backup

@@ -96,3 +96,29 @@ func TestARolloverGoesToAKeyThatIsThere(t *testing.T) {
 		t.Errorf("asked again, it goes to %s", r.To)
 	}
 }
+
+// The key that was to take over from a compromised one can become compromised as well. What a
+// person accepted was for that one, and is asked for again.
+func TestACompromisedSuccessorGivesWay(t *testing.T) {
+	t.Parallel()
+	for _, accept := range []bool{false, true} {
+		in := settled()
+		in.State.Keys = append(in.State.Keys, Key{Pin: testPin(3), Type: pinset.EC256, Role: Backup, Created: t0})
+		in.State = after(t, in.State, Action{Kind: DeclareCompromise, Pin: testPin(2), Accept: true, Entries: 7}, Result{At: in.Now})
+		in.State = after(t, in.State, Action{Kind: DeclareCompromise, Keys: []pinset.Pin{testPin(2)}, Pin: testPin(3), Accept: accept, Entries: 9}, Result{At: in.Now})
+		r := in.State.Pending()
+		if r == nil || r.From != testPin(1) || r.To != testPin(3) || !r.Compromised || in.State.key(testPin(2)).Role != Compromised {
+			t.Fatalf("%+v", r)
+		}
+		if r.BreakageAccepted != accept || (accept && r.Entries != 9) {
+			t.Errorf("breakage is accepted: %v (%d), want %v", r.BreakageAccepted, r.Entries, accept)
+		}
+	}
+	in := settled()
+	in.State = after(t, in.State, Action{Kind: DeclareCompromise, Pin: testPin(2)}, Result{At: in.Now})
+	_, _, err := After(in.State, Action{Kind: DeclareCompromise, Keys: []pinset.Pin{testPin(2)}}, Result{At: in.Now})
+	var refused *Refusal
+	if !errors.As(err, &refused) || refused.Finding.Code != NoSuccessor {
+		t.Errorf("without another key: %v", err)
+	}
+}
