@@ -436,19 +436,19 @@ func (c *checker) needed(n int) bool {
 	return newer < keptVersions || n == c.Live || slices.ContainsFunc(c.out.Before.State.Issued, valid)
 }
 
-// I14: a key is replaced only when that was asked for.
+// I14: a key is replaced only when that was asked for: the active one, and then the live one.
 func (c *checker) renewalsAreIndependent() {
 	b, r := c.out.Before, c.out.Run
-	if b == nil || r == nil || r.Asked || b.Live == 0 || c.LivePin == b.LivePin {
+	if b == nil || r == nil || r.Asked || b.State.IsZero() || b.State.Rollover != nil || b.State.Active() == nil {
 		return
 	}
-	if !b.State.IsZero() && b.State.Certificate != nil && b.State.Certificate.Pin == c.LivePin {
-		return // it was accepted earlier, and only became live now
+	was := b.State.Active().Pin
+	if !c.State.IsZero() && c.State.Active() != nil && c.State.Active().Pin != was {
+		c.violate("I14", "%s became the active key in the place of %s, and nobody asked for that", c.State.Active().Pin, was)
 	}
-	if !b.State.IsZero() && b.State.Rollover != nil {
-		return
+	if b.Live != 0 && c.LivePin != b.LivePin && c.LivePin != was {
+		c.violate("I14", "the key %s went live in the place of %s, and nobody asked for that", c.LivePin, b.LivePin)
 	}
-	c.violate("I14", "the key %s went live in the place of %s, and nobody asked for that", c.LivePin, b.LivePin)
 }
 
 // I15: a switch needs an open gate by the clock of the moment, however it is set.

@@ -255,6 +255,18 @@ func TestWhatDoesNotHoldIsFound(t *testing.T) {
 		{"I13", "one of the newest certificates was removed", func(s *scene) { s.out.Before.Versions[2] = "some hash" }},
 		{"I13", "an older certificate is live", func(s *scene) { s.out.Before.Live = 2 }},
 		{"I14", "another key is live, and nobody asked", func(s *scene) { s.otherKeyLive() }},
+		{"I14", "another key is active, and nobody asked", func(s *scene) {
+			before := s.out.Before.State.Clone()
+			for i, k := range before.Keys {
+				switch k.Role {
+				case plan.Active:
+					before.Keys[i].Role = plan.Backup
+				case plan.Backup:
+					before.Keys[i].Role = plan.Active
+				}
+			}
+			s.out.Before.State = before
+		}},
 		{"I15", "a switch before its time", func(s *scene) {
 			for i, k := range s.out.Before.State.Keys {
 				if k.Role == plan.Active {

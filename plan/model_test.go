@@ -209,6 +209,12 @@ func (o *outside) otherFollows(t *testing.T) {
 	o.otherServing = c.Pin
 }
 
+// chosen reports whether a key is about to take the place of a compromised one.
+func chosen(s State, pin pinset.Pin) bool {
+	r := s.Pending()
+	return r != nil && r.Compromised && r.To == pin
+}
+
 // ops are what a person, the clock and the world may do, by name.
 func (o *outside) ops(t *testing.T, keys int) map[string]func(*outside) {
 	s := o.in.State
@@ -234,9 +240,11 @@ func (o *outside) ops(t *testing.T, keys int) map[string]func(*outside) {
 		}
 	}
 	for _, k := range s.Keys {
-		switch r := s.Rollover; {
-		case r != nil && r.Compromised && r.Switched.IsZero() && k.Pin == r.To:
-			// Refused: another one has to take over first.
+		switch to := Successor(o.in, k.Pin); {
+		case chosen(s, k.Pin) && !to.IsZero() && len(s.Keys) < keys:
+			ask("compromised successor", Action{Kind: DeclareCompromise, Keys: []pinset.Pin{k.Pin}, Pin: to})
+		case chosen(s, k.Pin):
+			// Refused: there has to be another one first. Or there are keys enough here.
 		case k.Role == Backup && len(s.Keys) < keys, k.Role == Retired:
 			ask(fmt.Sprintf("compromised %s key", k.Role), Action{Kind: DeclareCompromise, Keys: []pinset.Pin{k.Pin}})
 		}
