@@ -68,6 +68,12 @@ type Entry struct {
 	By string `json:"by,omitempty"`
 }
 
+// WithClients returns the entry with what is known of the channel's clients.
+func (e Entry) WithClients(c Clients) *Entry {
+	e.Lifetime, e.Cache = &c.Lifetime, Lifetime{Duration: c.Cache}
+	return &e
+}
+
 // Place is where a channel's documents lie, or what takes them there.
 type Place struct {
 	ID   string `json:"id"`

@@ -149,12 +149,9 @@ func (s *State) after(a Action, r Result) (*pinset.Entry, error) {
 			k.Role = Lost
 		}
 	case AdoptChannel:
-		lifetime := a.Clients.Lifetime
 		delete(s.Channels, a.Channel)
-		return &pinset.Entry{
-			Kind: pinset.Unknown, Channel: a.Channel, Version: a.Version, Pins: []pinset.Pin{a.Pin},
-			Lifetime: &lifetime, Cache: pinset.Lifetime{Duration: a.Clients.Cache}, By: pinset.ByPerson,
-		}, nil
+		e := pinset.Entry{Kind: pinset.Unknown, Channel: a.Channel, Version: a.Version, Pins: []pinset.Pin{a.Pin}, By: pinset.ByPerson}
+		return e.WithClients(a.Clients), nil
 	case AdoptKey:
 		return nil, s.adopt(a, r)
 	case ForgetHost:
@@ -191,11 +188,8 @@ func (s *State) publish(a Action, r Result) *pinset.Entry {
 	s.Channels[a.Channel] = pub
 	switch {
 	case r.Began && !a.Intended:
-		lifetime := a.Clients.Lifetime
-		return &pinset.Entry{
-			Kind: pinset.Intent, Channel: a.Channel, Version: a.PinSet.Version, Pins: a.PinSet.Pins, Expires: a.Expires,
-			Lifetime: &lifetime, Cache: pinset.Lifetime{Duration: a.Clients.Cache}, Places: a.Places,
-		}
+		e := pinset.Entry{Kind: pinset.Intent, Channel: a.Channel, Version: a.PinSet.Version, Pins: a.PinSet.Pins, Expires: a.Expires, Places: a.Places}
+		return e.WithClients(a.Clients)
 	case r.Began && len(a.Places) > 0:
 		return &pinset.Entry{Kind: pinset.Extend, Channel: a.Channel, Version: a.PinSet.Version, Places: a.Places}
 	case r.Began, r.Hook != "":
@@ -237,9 +231,8 @@ func (s *State) sight(channel string, found Sight) *pinset.Entry {
 	e := &pinset.Entry{Kind: pinset.Seen, Channel: channel, Version: found.Back, By: pinset.ByKeepkey, Place: found.Place}
 	switch {
 	case len(found.Found.Pins) > 0:
-		lifetime := found.Clients.Lifetime
-		e.Version, e.Pins, e.Expires, e.Lifetime, e.Cache = found.Found.Version, found.Found.Pins, found.Expires, &lifetime, pinset.Lifetime{Duration: found.Clients.Cache}
-		return e
+		e.Version, e.Pins, e.Expires = found.Found.Version, found.Found.Pins, found.Expires
+		return e.WithClients(found.Clients)
 	case found.Back > 0:
 		return e
 	}

@@ -183,10 +183,11 @@ func Restart(in Input, known map[string]pinset.Clients) []pinset.Entry {
 		if ch, configured := in.Goal.Channel(name); configured {
 			clients = ch.Clients.Longer(known[name])
 		}
-		entries = append(entries, pinset.Entry{
-			At: in.Now, Kind: pinset.Unknown, Channel: name, Version: in.State.Channels[name].Version, Pins: []pinset.Pin{in.State.Active().Pin},
-			Lifetime: &clients.Lifetime, Cache: pinset.Lifetime{Duration: clients.Cache}, By: pinset.ByPerson,
-		})
+		e := pinset.Entry{
+			At: in.Now, Kind: pinset.Unknown, Channel: name, Version: in.State.Channels[name].Version,
+			Pins: []pinset.Pin{in.State.Active().Pin}, By: pinset.ByPerson,
+		}
+		entries = append(entries, *e.WithClients(clients))
 	}
 	return entries
 }
