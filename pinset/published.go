@@ -173,9 +173,10 @@ func (p *Published) leaves(place string) {
 	p.Left = slices.DeleteFunc(slices.Clone(p.Left), Place{ID: place}.same)
 }
 
-// comesBack notes that clients get the pin set again: at a place, or somewhere.
+// comesBack notes that clients get the pin set again: at a place, or somewhere. Where it was
+// abandoned, its clients are locked out already, until they are readmitted.
 func (p *Published) comesBack(place string) {
-	p.Superseded, p.Retired, p.Abandoned = time.Time{}, false, false
+	p.Superseded, p.Retired = time.Time{}, false
 	if at := slices.IndexFunc(p.Places, Place{ID: place}.same); at >= 0 {
 		p.Left = append(slices.Clone(p.Left), p.Places[at])
 	}
