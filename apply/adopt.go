@@ -10,9 +10,9 @@ import (
 )
 
 // Adopt goes on from what is out there, where the state is from an old backup and no newer
-// one is left. tell is told what it concludes, before anything is changed. What clients may
+// one is left. chosen is the key that a person named, or zero. tell is told what it concludes, before anything is changed. What clients may
 // be enforcing is not known any more, so the gate stays closed for as long as lifetimes say.
-func (r *Runner) Adopt(ctx context.Context, cert config.Certificate, dryRun bool, tell func(plan.Adoption)) error {
+func (r *Runner) Adopt(ctx context.Context, cert config.Certificate, chosen pinset.Pin, dryRun bool, tell func(plan.Adoption)) error {
 	if err := r.lookFirst(ctx, cert, false); err != nil {
 		return err
 	}
@@ -28,7 +28,7 @@ func (r *Runner) Adopt(ctx context.Context, cert config.Certificate, dryRun bool
 	in := l.input()
 	limited, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
-	sightings := make(map[string][]plan.Sighting)
+	e := plan.Evidence{Sightings: make(map[string][]plan.Sighting), Chosen: chosen}
 	for _, ch := range cert.Channels {
 		for _, p := range readable(ch) {
 			if s := l.sight(limited, ch, p); s.Err == nil && !s.Gone && !s.Junk {
@@ -36,14 +36,13 @@ func (r *Runner) Adopt(ctx context.Context, cert config.Certificate, dryRun bool
 					newest, _ := in.Ledger.Channel(ch.Name)
 					s.Version, s.Pins = newest.Version, newest.Pins
 				}
-				sightings[ch.Name] = append(sightings[ch.Name], s)
+				e.Sightings[ch.Name] = append(e.Sightings[ch.Name], s)
 			}
 		}
 	}
-	var seen []plan.Served
 	for _, addr := range cert.Check {
 		if s, err := servedBy(limited, addr, cert.Domains[0]); err == nil {
-			seen = append(seen, plan.Served{Addr: addr, Pin: s.pin})
+			e.Served = append(e.Served, plan.Served{Addr: addr, Pin: s.pin})
 		}
 	}
 	listed, err := l.store.Keys.List()
@@ -51,13 +50,12 @@ func (r *Runner) Adopt(ctx context.Context, cert config.Certificate, dryRun bool
 		return err
 	}
 	in.Disk.Keys = slices.DeleteFunc(listed, func(pin pinset.Pin) bool { return l.store.Keys.Check(pin) != nil })
-	var installed pinset.Pin
 	if l.disk.Live > l.state.NewestVersion() {
 		if chain, err := l.store.Live.Chain(l.disk.Live); err == nil {
-			installed = pinset.OfCertificate(chain.Leaf())
+			e.Installed = pinset.OfCertificate(chain.Leaf())
 		}
 	}
-	adoption, err := plan.Adopt(in, sightings, seen, installed)
+	adoption, err := plan.Adopt(in, e)
 	if err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ func TestNothingIsPublishedByAWrongClock(t *testing.T) {
 		want   string
 	}{
 		{"ahead", 10 * 24 * time.Hour, "this machine's clock is 10 days ahead of the CA's"},
-		{"behind", -2 * time.Hour, "this machine's clock is 2h0m behind the CA's"},
+		{"behind", -2 * time.Hour, "this machine's clock is 2h behind the CA's"},
 		{"not set", -50 * 365 * 24 * time.Hour, " behind the CA's"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -153,8 +153,8 @@ func (l *lineage) lookOut(ctx context.Context, a plan.Action) error {
 		if m.Code == "" {
 			continue
 		}
-		told := wrong != nil && strings.Contains(wrong.text, m.Text) // by the file that is read back, too
-		if !told {
+		if !l.told[m.Text] {
+			l.told[m.Text] = true
 			l.log.Warn("what clients get is not what was published", "channel", a.Channel, "problem", m.Text)
 		}
 		if m.Sight != nil {
@@ -167,7 +167,7 @@ func (l *lineage) lookOut(ctx context.Context, a plan.Action) error {
 			wrong = &lookError{m.Code, m.Text}
 		case plan.Graver(m.Code, wrong.code):
 			wrong = &lookError{m.Code, m.Text + "; " + wrong.text}
-		case told:
+		case strings.Contains(wrong.text, m.Text): // by the file that is read back, too
 		default:
 			wrong.text += "; " + m.Text
 		}

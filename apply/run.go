@@ -92,6 +92,7 @@ type run struct {
 	checks  checks
 	tried   map[string]bool
 	again   map[string]bool // channels that were looked at a second time
+	told    map[string]bool // what looks found wrong, so that it is logged once
 	began   time.Time
 	hurry   bool // this is an emergency
 	log     *slog.Logger
@@ -110,7 +111,7 @@ func (r *Runner) newRun(cert config.Certificate, o Options) *run {
 	}
 	return &run{
 		Runner: r, cert: cert, goal: Goal(cert), options: o, began: began,
-		checks: checks{keys: make(map[pinset.Pin]error)}, tried: make(map[string]bool), again: make(map[string]bool),
+		checks: checks{keys: make(map[pinset.Pin]error)}, tried: make(map[string]bool), again: make(map[string]bool), told: make(map[string]bool),
 		log: r.Log.With("certificate", cert.Name),
 	}
 }

@@ -4,12 +4,14 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"keepkey/apply"
+	"keepkey/pinset"
 	"keepkey/plan"
 	"keepkey/status"
 )
 
 func adoptCommand(g *globals) *cli.Command {
 	var s selection
+	var key string
 	var dryRun bool
 	return &cli.Command{
 		Name:  "adopt",
@@ -20,11 +22,19 @@ func adoptCommand(g *globals) *cli.Command {
 			"knows as little as can be, so the gate stays closed for as long as lifetimes say.",
 		Flags: []cli.Flag{
 			s.oneNameFlag(),
+			&cli.StringFlag{Name: "key", Destination: &key, Usage: "the `PIN` of the key to go on with, where nothing shows which one it is"},
 			&cli.BoolFlag{Name: "dry-run", Destination: &dryRun, Usage: "say what it concludes, and change nothing"},
 		},
 		Action: func(c *cli.Context) error {
 			if err := s.one("adopt"); err != nil {
 				return err
+			}
+			var chosen pinset.Pin
+			if key != "" {
+				var err error
+				if chosen, err = pinset.Parse(key); err != nil {
+					return usagef("--key %q: %v", key, err)
+				}
 			}
 			cfg, certs, err := g.selected(&s)
 			if err != nil {
@@ -33,11 +43,11 @@ func adoptCommand(g *globals) *cli.Command {
 			say := func(a plan.Adoption) { tell(g.env, certs[0].Name, status.Adopted(a)) }
 			if dryRun {
 				return g.locked(cfg, newProgress(g.env, 0), func(r *apply.Runner) error {
-					return r.Adopt(c.Context, certs[0], true, say)
+					return r.Adopt(c.Context, certs[0], chosen, true, say)
 				})
 			}
 			return g.work(c.Context, cfg, certs, apply.Options{}, false, func(r *apply.Runner) error {
-				return r.Adopt(c.Context, certs[0], false, say)
+				return r.Adopt(c.Context, certs[0], chosen, false, say)
 			})
 		},
 	}

@@ -78,8 +78,9 @@ func tryCommand(dir, work string, args []string) (wrong string, err error) {
 // pointless says why a command should not have been recommended.
 func pointless(status int, out []byte) string {
 	switch {
-	case status == exitGate:
-		// That the gate is closed is told, with what a person can do about it.
+	case status == exitGate, bytes.Contains(out, []byte("if there is none, choose a key")):
+		// That the gate is closed is told, or that nothing shows which key is the active
+		// one, with what a person can do about it.
 	case status == exitUsage, bytes.Contains(out, []byte("safe: nothing was changed")):
 		return fmt.Sprintf("exit status %d\n%s", status, out)
 	}

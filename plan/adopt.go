@@ -23,18 +23,27 @@ type Served struct {
 	Pin  pinset.Pin
 }
 
-// Adopt concludes from what clients get, what is served, and what was installed by a newer
-// state than this one, which key of this lineage is the active one by now. It is one of
+// Evidence is what shows which key is the active one.
+type Evidence struct {
+	Sightings map[string][]Sighting // what clients get, by channel
+	Served    []Served
+	// Installed is the key of the certificate that is live, where that is newer than the state.
+	Installed pinset.Pin
+	// Chosen is the key that a person named, whatever the rest shows.
+	Chosen pinset.Pin
+}
+
+// Adopt concludes which key of this lineage is the active one by now. It is one of
 // in.Disk.Keys, whether or not the state knows it. Where nothing shows it, or where it is a
 // key that is not here, the error is a [*Refusal].
-func Adopt(in Input, sightings map[string][]Sighting, served []Served, installed pinset.Pin) (Adoption, error) {
+func Adopt(in Input, e Evidence) (Adoption, error) {
 	a := Adoption{Version: in.Ledger.Newest().Version}
 	no := func(f Finding) (Adoption, error) { return Adoption{}, refuse(in.Goal.Name, f) }
 	if len(in.seen(StateOutdated, PublicationNewer, ServedKeyUnknown)) == 0 && in.Disk.Live <= in.State.NewestVersion() {
 		return no(Finding{Code: NothingToAdopt})
 	}
 	newest := make(map[string]Sighting)
-	for channel, all := range sightings {
+	for channel, all := range e.Sightings {
 		for _, s := range all {
 			a.Version = max(a.Version, s.Version)
 			if len(s.Pins) > 0 && (s.Lineage == "" || s.Lineage == in.Goal.Name) && s.Version >= newest[channel].Version {
@@ -43,18 +52,28 @@ func Adopt(in Input, sightings map[string][]Sighting, served []Served, installed
 		}
 	}
 	a.Version++
-	if len(newest)+len(served) == 0 {
+	if len(newest)+len(e.Served) == 0 {
 		return no(Finding{Code: NothingSeen})
 	}
 	here := func(pin pinset.Pin) bool {
 		k := in.State.key(pin)
 		return slices.Contains(in.Disk.Keys, pin) && (k == nil || k.Role != Compromised)
 	}
-	for _, s := range served {
-		if !here(s.Pin) || (!a.Active.IsZero() && a.Active != s.Pin) {
-			return no(Finding{Code: ServedKeyUnknown, Target: s.Addr, Pin: s.Pin})
+	a.Active = e.Chosen
+	switch {
+	case e.Chosen.IsZero():
+	case !here(e.Chosen):
+		return no(Finding{Code: NoSuchKey, Pin: e.Chosen})
+	default:
+		a.Reasons = append(a.Reasons, fmt.Sprintf("the key %s is the one that you chose", e.Chosen))
+	}
+	for _, s := range e.Served {
+		if e.Chosen.IsZero() && (!here(s.Pin) || (!a.Active.IsZero() && a.Active != s.Pin)) {
+			return no(Finding{Code: ServedKeyNotHere, Target: s.Addr, Pin: s.Pin, Pins: in.candidates()})
 		}
-		a.Active = s.Pin
+		if e.Chosen.IsZero() {
+			a.Active = s.Pin
+		}
 		a.Reasons = append(a.Reasons, fmt.Sprintf("%s serves the key %s", s.Addr, s.Pin))
 	}
 	accepted := func(pin pinset.Pin) bool {
@@ -65,20 +84,20 @@ func Adopt(in Input, sightings map[string][]Sighting, served []Served, installed
 		}
 		return true
 	}
-	if a.Active.IsZero() && here(installed) {
-		a.Active = installed
-		a.Reasons = append(a.Reasons, fmt.Sprintf("certificate version %d, which is installed and newer than the state, has the key %s", in.Disk.Live, installed))
+	if a.Active.IsZero() && here(e.Installed) {
+		a.Active = e.Installed
+		a.Reasons = append(a.Reasons, fmt.Sprintf("certificate version %d, which is installed and newer than the state, has the key %s", in.Disk.Live, e.Installed))
 	}
 	switch {
 	case a.Active.IsZero():
 		i := slices.IndexFunc(in.candidates(), func(pin pinset.Pin) bool { return here(pin) && accepted(pin) })
 		if i < 0 {
-			return no(Finding{Code: NoKeyAccepted})
+			return no(Finding{Code: NoKeyAccepted, Pins: in.candidates()})
 		}
 		a.Active = in.candidates()[i]
 		a.Reasons = append(a.Reasons, fmt.Sprintf("the key %s is in every pin set that clients get", a.Active))
 	case !accepted(a.Active):
-		a.Reasons = append(a.Reasons, "some clients get a pin set without it; the next one has it")
+		a.Reasons = append(a.Reasons, "some clients get a pin set without it, and are locked out until they get the next one, which has it")
 	}
 	for _, ch := range in.Goal.Channels {
 		if s, seen := newest[ch.Name]; seen {

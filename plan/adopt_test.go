@@ -21,6 +21,7 @@ func TestWhatIsOutThereShowsTheActiveKey(t *testing.T) {
 		name   string
 		seen   map[string][]Sighting
 		served []Served
+		chosen byte // by a person
 		live   byte // the key of an installed certificate that is newer than the state
 		change func(*Input)
 		want   byte // the active key
@@ -34,8 +35,11 @@ func TestWhatIsOutThereShowsTheActiveKey(t *testing.T) {
 		{name: "every channel counts", seen: map[string][]Sighting{"app": {doc(7, 1, 2)}, "web": {doc(7, 2, 8)}}, want: 2},
 		{name: "no key is in all", seen: map[string][]Sighting{"app": {doc(7, 1, 8)}, "web": {doc(7, 2, 8)}}, code: NoKeyAccepted},
 		{name: "the served key wins", seen: map[string][]Sighting{"app": {doc(7, 1, 2)}}, served: []Served{{"a:443", testPin(2)}}, want: 2},
-		{name: "a served key that is not here", served: []Served{{"a:443", testPin(9)}}, code: ServedKeyUnknown},
-		{name: "two addresses that differ", served: []Served{{"a:443", testPin(1)}, {"b:443", testPin(2)}}, code: ServedKeyUnknown},
+		{name: "a served key that is not here", served: []Served{{"a:443", testPin(9)}}, code: ServedKeyNotHere},
+		{name: "two addresses that differ", served: []Served{{"a:443", testPin(1)}, {"b:443", testPin(2)}}, code: ServedKeyNotHere},
+		{name: "a person chooses one of them", served: []Served{{"a:443", testPin(1)}, {"b:443", testPin(2)}}, chosen: 2, want: 2},
+		{name: "a person chooses one that no client accepts", seen: map[string][]Sighting{"app": {doc(7, 8, 9)}}, chosen: 1, want: 1},
+		{name: "a person chooses one that is not here", seen: map[string][]Sighting{"app": {doc(7, 8, 9)}}, chosen: 9, code: NoSuchKey},
 		{name: "a key whose file is lost", seen: map[string][]Sighting{"app": {doc(7, 2, 8)}}, change: func(in *Input) {
 			in.Disk.Keys = slices.DeleteFunc(in.Disk.Keys, func(pin pinset.Pin) bool { return pin == testPin(2) })
 		}, code: NoKeyAccepted},
@@ -66,14 +70,17 @@ func TestWhatIsOutThereShowsTheActiveKey(t *testing.T) {
 			in.Goal.Channels = slices.Clone(in.Goal.Channels)
 			in.Goal.Channels[0].Readable = true
 			in.State.Failures = map[string]Failure{"look app": {Count: 1, Last: in.Now, Code: PublicationNewer}}
-			var installed pinset.Pin
+			var installed, chosen pinset.Pin
+			if tt.chosen != 0 {
+				chosen = testPin(tt.chosen)
+			}
 			if tt.live != 0 {
 				installed, in.Disk.Live = testPin(tt.live), in.State.NewestVersion()+1
 			}
 			if tt.change != nil {
 				tt.change(&in)
 			}
-			a, err := Adopt(in, tt.seen, tt.served, installed)
+			a, err := Adopt(in, Evidence{Sightings: tt.seen, Served: tt.served, Installed: installed, Chosen: chosen})
 			var refused *Refusal
 			if errors.As(err, &refused); tt.code != "" || err != nil {
 				if refused == nil || refused.Finding.Code != tt.code {

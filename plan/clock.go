@@ -35,7 +35,11 @@ func apart(d time.Duration) string {
 	if d = d.Abs(); d >= 2*day {
 		return fmt.Sprintf("%d days", d.Round(day)/day)
 	}
-	return strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
+	text := strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
+	if strings.HasSuffix(text, "h0m") {
+		return strings.TrimSuffix(text, "0m")
+	}
+	return text
 }
 
 // CheckClock says whether this machine's clock can be believed, so that the ledger

@@ -58,26 +58,27 @@ const (
 
 // Why something that a person asked for is refused.
 const (
-	NothingYet       Code = "nothing-yet"       // there is no certificate with a backup key
-	RolloverNotOver  Code = "rollover-not-over" // Time: of the switch
-	NothingToUndo    Code = "nothing-to-undo"   //
-	NoWayBack        Code = "no-way-back"       // to a compromised key
-	NoSuccessor      Code = "no-successor"      // no backup key can take over
-	NoSuchKey        Code = "no-such-key"       // Pin, or Target: what was asked for
-	NothingSeen      Code = "nothing-seen"      // nothing shows what clients know by now
-	NoKeyAccepted    Code = "no-key-accepted"   // no key of the lineage is in what clients get
-	NothingToAdopt   Code = "nothing-to-adopt"  // what is out there is on record
-	WhichKey         Code = "which-key"         // Pins: the active one, and the one before
-	NothingPublished Code = "nothing-published" // Channel: "" for none at all
-	NoSuchVersion    Code = "no-such-version"   // Channel, Version; Versions: those there are
-	NewestVersion    Code = "newest-version"    // Channel, Version
-	NewestOut        Code = "newest-out"        // Channel, Version; Versions: the newer one, which is not out
-	NotManual        Code = "not-manual"        // Channel, Version: no person confirms on this channel
-	NoSuchPlace      Code = "no-such-place"     // Channel, Target; Places: those there are
-	PlaceInUse       Code = "place-in-use"      // Channel, Target, Places
-	LedgerWhole      Code = "ledger-whole"      //
-	NoSuchHost       Code = "no-such-host"      // Target: its ID; Hosts: those there are
-	ThisHost         Code = "this-host"         // Target: its ID
+	NothingYet       Code = "nothing-yet"         // there is no certificate with a backup key
+	RolloverNotOver  Code = "rollover-not-over"   // Time: of the switch
+	NothingToUndo    Code = "nothing-to-undo"     //
+	NoWayBack        Code = "no-way-back"         // to a compromised key
+	NoSuccessor      Code = "no-successor"        // no backup key can take over
+	NoSuchKey        Code = "no-such-key"         // Pin, or Target: what was asked for
+	NothingSeen      Code = "nothing-seen"        // nothing shows what clients know by now
+	NoKeyAccepted    Code = "no-key-accepted"     // no key of the lineage is in what clients get; Pins: those that there are
+	ServedKeyNotHere Code = "served-key-not-here" // Target, Pin; Pins: those that there are
+	NothingToAdopt   Code = "nothing-to-adopt"    // what is out there is on record
+	WhichKey         Code = "which-key"           // Pins: the active one, and the one before
+	NothingPublished Code = "nothing-published"   // Channel: "" for none at all
+	NoSuchVersion    Code = "no-such-version"     // Channel, Version; Versions: those there are
+	NewestVersion    Code = "newest-version"      // Channel, Version
+	NewestOut        Code = "newest-out"          // Channel, Version; Versions: the newer one, which is not out
+	NotManual        Code = "not-manual"          // Channel, Version: no person confirms on this channel
+	NoSuchPlace      Code = "no-such-place"       // Channel, Target; Places: those there are
+	PlaceInUse       Code = "place-in-use"        // Channel, Target, Places
+	LedgerWhole      Code = "ledger-whole"        //
+	NoSuchHost       Code = "no-such-host"        // Target: its ID; Hosts: those there are
+	ThisHost         Code = "this-host"           // Target: its ID
 	// Why a lineage is not dropped.
 	LineageConfigured Code = "lineage-configured"
 	PinSetsEnforced   Code = "pin-sets-enforced" // Gate

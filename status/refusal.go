@@ -45,7 +45,10 @@ func refused(p *Problem, name string, f plan.Finding) bool {
 		return p.say(unchanged, "restore the newest backup of the state directory")
 	case plan.NoKeyAccepted:
 		p.Subject = "no key of this lineage is in every pin set that clients get"
-		return p.say(unchanged, "restore the newest backup of the state directory")
+		return p.say(unchanged, chooseKey(name, f.Pins)...)
+	case plan.ServedKeyNotHere:
+		p.Subject = fmt.Sprintf("%s serves the key %s, which is not the one that is served elsewhere, or is not here", f.Target, f.Pin)
+		return p.say(unchanged, chooseKey(name, f.Pins)...)
 	case plan.NothingToAdopt:
 		p.Subject = "what is out there is on record: there is nothing to adopt"
 		return p.say(unchanged)
@@ -106,6 +109,15 @@ func placesText(places []pinset.Place) string {
 		all = append(all, fmt.Sprintf("%s (%s)", p.ID, p.Name))
 	}
 	return strings.Join(all, ", ")
+}
+
+// chooseKey says how to go on where nothing shows which key is the active one.
+func chooseKey(name string, pins []pinset.Pin) []string {
+	do := []string{"restore the newest backup of the state directory"}
+	if len(pins) > 0 {
+		do = append(do, fmt.Sprintf("if there is none, choose a key; clients that do not have its pin are locked out until they get the next pin set: keepkey adopt --name %s --key %s", name, pins[0]))
+	}
+	return do
 }
 
 // Adopted tells what is concluded from what is out there.
