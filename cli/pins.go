@@ -59,8 +59,10 @@ func runPins(c *cli.Context, g *globals, o *pinsOptions) error {
 			return fmt.Errorf("%s: %w", cert.Name, err)
 		case in.Disk.LedgerProblem != nil:
 			return fmt.Errorf("%s: %w", cert.Name, in.Disk.LedgerProblem)
-		case in.State.Pins() == nil:
+		case len(in.State.Keys) == 0, in.State.Pins() == nil && !o.all && in.State.Certificate == nil:
 			return &plan.Refusal{Lineage: cert.Name, Finding: plan.Finding{Code: plan.NothingYet}}
+		case in.State.Pins() == nil && !o.all:
+			return &plan.Refusal{Lineage: cert.Name, Finding: plan.Finding{Code: plan.TooFewKeys}}
 		}
 		if o.format == "" && o.channel == "" {
 			listing = append(listing, status.PinsOf(in, o.all))

@@ -58,6 +58,7 @@ const (
 
 // Why something that a person asked for is refused.
 const (
+	TooFewKeys       Code = "too-few-keys"        // there are not two keys that clients may accept
 	NothingYet       Code = "nothing-yet"         // there is no certificate with a backup key
 	RolloverNotOver  Code = "rollover-not-over"   // Time: of the switch
 	NothingToUndo    Code = "nothing-to-undo"     //

@@ -13,6 +13,9 @@ import (
 func refused(p *Problem, name string, f plan.Finding) bool {
 	const unchanged = "nothing was changed"
 	switch f.Code {
+	case plan.TooFewKeys:
+		p.Subject = "there are not two keys that clients may accept: another is to be made"
+		return p.say(unchanged, "make it: keepkey renew --name "+name)
 	case plan.NothingYet:
 		p.Subject = "the first run has not been completed yet"
 		return p.say(unchanged, "complete it: keepkey renew --name "+name)
