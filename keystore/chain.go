@@ -2,6 +2,9 @@ package keystore
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -36,15 +39,23 @@ func (c Chain) PEM() []byte {
 	return b.Bytes()
 }
 
-// maxChain bounds a chain: public CAs send two to four certificates.
-const maxChain = 10
+// Bounds for what a CA sends. Public CAs send two to four certificates of some 2 KiB each,
+// with RSA keys of up to 4096 bits. The bits are bounded since checking a signature takes
+// time that grows with their square.
+const (
+	maxChain       = 10
+	maxCertificate = 64 << 10 // bytes in DER
+	maxSerial      = 20 * 8   // bits: RFC 5280 section 4.1.2.2
+	minRSA, maxRSA = 2048, 8192
+)
 
 // CheckChain reads a certificate chain as a CA sends it (RFC 8555 section 9.1)
 // and proves that it is what was wanted: it is for the wanted key, for exactly
 // the wanted names, valid now, a server's certificate and not a CA's, and each
-// certificate is signed by the next. The same check judges what comes from the
-// network and what is read back from disk. It does not ask whether anybody
-// trusts the last certificate: private CAs are welcome.
+// certificate is signed by the next, and a client that trusts the last one would accept
+// it (RFC 5280 section 6). The same check judges what comes from the network and what is
+// read back from disk. It does not ask whether anybody trusts the last certificate:
+// private CAs are welcome.
 func CheckChain(data []byte, want Want) (Chain, error) {
 	chain, err := parseChain(data)
 	if err != nil {
@@ -65,7 +76,13 @@ func CheckChain(data []byte, want Want) (Chain, error) {
 	if err := checkServer(leaf); err != nil {
 		return nil, err
 	}
+	if err := checkKeys(chain[1:]); err != nil {
+		return nil, err
+	}
 	if err := checkLinks(chain); err != nil {
+		return nil, err
+	}
+	if err := checkAsClient(chain, want.Now); err != nil {
 		return nil, err
 	}
 	return chain, nil
@@ -87,9 +104,15 @@ func parseChain(data []byte) (Chain, error) {
 		if len(chain) == maxChain {
 			return nil, fmt.Errorf("the chain holds more than %d certificates", maxChain)
 		}
+		if len(block.Bytes) > maxCertificate {
+			return nil, fmt.Errorf("certificate %d of the chain is %d bytes long, more than %d", len(chain)+1, len(block.Bytes), maxCertificate)
+		}
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
 			return nil, fmt.Errorf("certificate %d of the chain: %q", len(chain)+1, err)
+		}
+		if bits := cert.SerialNumber.BitLen(); bits > maxSerial {
+			return nil, fmt.Errorf("certificate %d of the chain has a serial number of %d bytes; more than 20 are not allowed", len(chain)+1, (bits+7)/8)
 		}
 		chain = append(chain, cert)
 		data = rest
@@ -150,6 +173,46 @@ func checkServer(leaf *x509.Certificate) error {
 	}
 	if !slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageServerAuth) {
 		return errors.New("the certificate is not for servers: its extended key usage lacks serverAuth")
+	}
+	return nil
+}
+
+// checkKeys refuses issuers' keys that nobody uses, before any signature is checked.
+func checkKeys(issuers Chain) error {
+	for _, cert := range issuers {
+		switch key := cert.PublicKey.(type) {
+		case *rsa.PublicKey:
+			if bits := key.N.BitLen(); bits < minRSA || bits > maxRSA {
+				return fmt.Errorf("the issuer %q has an RSA key of %d bits, and %d to %d are accepted", cert.Subject, bits, minRSA, maxRSA)
+			}
+		case *ecdsa.PublicKey:
+			if size := key.Curve.Params().BitSize; size < 256 {
+				return fmt.Errorf("the issuer %q has a key on a curve of %d bits, and 256 are the least", cert.Subject, size)
+			}
+		case ed25519.PublicKey:
+		default:
+			return fmt.Errorf("the issuer %q has a key of a kind that is not known", cert.Subject)
+		}
+	}
+	return nil
+}
+
+// checkAsClient verifies the chain as a client does that trusts its last certificate: by
+// critical extensions, name constraints, path lengths and key usages.
+func checkAsClient(chain Chain, now time.Time) error {
+	last := len(chain) - 1
+	o := x509.VerifyOptions{Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool(), CurrentTime: now}
+	o.Roots.AddCert(chain[last])
+	for i, cert := range chain {
+		if 0 < i && i < last {
+			o.Intermediates.AddCert(cert)
+		}
+		if now.IsZero() && cert.NotBefore.After(o.CurrentTime) {
+			o.CurrentTime = cert.NotBefore // the first instant at which all of them were valid
+		}
+	}
+	if _, err := chain.Leaf().Verify(o); err != nil {
+		return fmt.Errorf("clients would refuse the certificate: %q", err)
 	}
 	return nil
 }

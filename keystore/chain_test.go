@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -96,11 +97,46 @@ func TestCheckChainAcceptsOnlyWhatWasWanted(t *testing.T) {
 	goodPEM := Chain{good, ca.cert}.PEM()
 	notCA := testCA{ca.issue(t, wrongKey.Public(), func(c *x509.Certificate) { c.Subject = pkix.Name{CommonName: "no CA"} }), wrongKey}
 
+	// under is what an issuer of its own issues, which the CA made.
+	under := func(change func(*x509.Certificate)) []byte {
+		issuer := testCA{ca.issue(t, wrongKey.Public(), func(c *x509.Certificate) {
+			c.Subject, c.IsCA, c.DNSNames, c.KeyUsage, c.ExtKeyUsage = pkix.Name{CommonName: "Issuer"}, true, nil, x509.KeyUsageCertSign, nil
+			change(c)
+		}), wrongKey}
+		return Chain{issuer.issue(t, key.Public(), nil), issuer.cert, ca.cert}.PEM()
+	}
+	rsaIssuer := func(bits uint) []byte {
+		n := new(big.Int).Lsh(big.NewInt(1), bits-1)
+		issuer := ca.issue(t, &rsa.PublicKey{N: n.SetBit(n, 0, 1), E: 65537}, func(c *x509.Certificate) { c.Subject, c.IsCA = ca.cert.Subject, true })
+		return Chain{good, issuer}.PEM()
+	}
+	critical := func(size int) func(*x509.Certificate) {
+		return func(c *x509.Certificate) {
+			c.ExtraExtensions = []pkix.Extension{{Id: []int{1, 2, 3, 4}, Critical: true, Value: make([]byte, size)}}
+		}
+	}
+	serial := func(bytes uint) func(*x509.Certificate) {
+		return func(c *x509.Certificate) { c.SerialNumber = new(big.Int).Lsh(big.NewInt(1), 8*bytes-2) }
+	}
+
 	tests := []struct {
 		name string
 		pem  []byte
 		want string // part of the error; "" accepts
 	}{
+		{"an issuer between", under(func(*x509.Certificate) {}), ""},
+		{"a serial number of 20 bytes", with(serial(20)), ""},
+		{"a serial number of 21 bytes", with(serial(21)), "a serial number of 21 bytes"},
+		{"a serial number of an issuer", under(serial(180_000)), "certificate 2 of the chain"},
+		{"a huge certificate", with(critical(maxCertificate)), "bytes long, more than 65536"},
+		{"a critical extension that nobody knows", with(critical(1)), "clients would refuse the certificate: \"x509: unhandled critical extension\""},
+		{"names that the issuer may not have", under(func(c *x509.Certificate) {
+			c.PermittedDNSDomainsCritical, c.PermittedDNSDomains = true, []string{"example.org"}
+		}), "clients would refuse"},
+		{"an issuer that may not issue certificates", under(func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageCRLSign }), "does not link up"},
+		{"an issuer for clients only", under(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} }), "clients would refuse"},
+		{"a small RSA key", rsaIssuer(1024), "an RSA key of 1024 bits"},
+		{"a giant RSA key", rsaIssuer(1 << 18), "an RSA key of 262144 bits"},
 		{"a good chain", goodPEM, ""},
 		{"names in another order and case", with(func(c *x509.Certificate) { c.DNSNames = []string{"WWW.example.com", "api.example.com"} }), ""},
 		{"blank lines around the blocks", []byte("\n\n" + string(goodPEM) + "\r\n\n"), ""},
