@@ -96,6 +96,8 @@ func Connect(ctx context.Context, cfg Config) (*Client, error) {
 			IdleConnTimeout:       time.Minute,
 			TLSHandshakeTimeout:   timeout,
 			ResponseHeaderTimeout: timeout,
+			// The usual bound is ten megabytes for each response.
+			MaxResponseHeaderBytes: 64 << 10,
 		},
 		ctx: life, timeout: timeout, now: cfg.Now, ignoreClock: cfg.IgnoreClock,
 	}

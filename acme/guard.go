@@ -92,7 +92,7 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if w := g.watches[req.URL.String()]; w != nil {
-		w.header = resp.Header
+		w.header = http.Header{"Retry-After": resp.Header["Retry-After"], "Link": resp.Header["Link"]}
 	}
 	return resp, nil
 }

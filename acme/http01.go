@@ -2,11 +2,12 @@ package acme
 
 import (
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/go-acme/lego/v4/challenge"
 )
@@ -35,9 +36,10 @@ func (l *http01Listener) Present(_, token, keyAuth string) error {
 	return l.open(func(ln net.Listener) {
 		server := &http.Server{
 			Handler:           l,
-			ReadHeaderTimeout: 10 * time.Second,
-			WriteTimeout:      10 * time.Second,
-			MaxHeaderBytes:    16 << 10,
+			ReadHeaderTimeout: visitTime,
+			WriteTimeout:      visitTime,
+			MaxHeaderBytes:    2 << 10,
+			ErrorLog:          log.New(io.Discard, "", 0), // what strangers do wrong there
 		}
 		server.SetKeepAlivesEnabled(false)
 		server.Serve(ln) // ends when the port is closed

@@ -7,6 +7,15 @@ import (
 	"net"
 	"sync"
 	"syscall"
+	"time"
+
+	"golang.org/x/net/netutil"
+)
+
+// Anybody can connect to a listener for challenges, so what that costs is bounded.
+const (
+	maxVisits = 200 // at a time; a CA that has to wait asks again
+	visitTime = 5 * time.Second
 )
 
 // port is a listening address that is open while somebody needs it.
@@ -38,7 +47,7 @@ func (p *port) open(serve func(net.Listener)) error {
 		return fmt.Errorf("%s listener: %w", p.purpose, err)
 	}
 	p.ln = ln
-	go serve(ln)
+	go serve(netutil.LimitListener(ln, maxVisits))
 	return nil
 }
 

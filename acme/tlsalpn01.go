@@ -75,7 +75,7 @@ func (l *tlsALPN01Listener) serve(ln net.Listener) {
 		}
 		go func() {
 			defer conn.Close()
-			conn.SetDeadline(time.Now().Add(10 * time.Second))
+			conn.SetDeadline(time.Now().Add(visitTime))
 			// The handshake is the whole conversation; how it ended, the CA will say.
 			_ = tls.Server(conn, config).Handshake()
 		}()

@@ -10,8 +10,9 @@ import (
 	"github.com/go-acme/lego/v4/challenge"
 )
 
-// NewWebroot answers HTTP-01 with files under a web server's document root.
-// Nothing outside of it is written, wherever symbolic links in it point.
+// NewWebroot answers HTTP-01 with files under a web server's document root, which anybody
+// can read whatever the umask is. Nothing outside of it is written, wherever links in it
+// point.
 func NewWebroot(dir string) *Solver {
 	return &Solver{kind: challenge.HTTP01, provider: webroot{dir: dir}}
 }
@@ -20,10 +21,26 @@ type webroot struct{ dir string }
 
 func (w webroot) Present(_, token, keyAuth string) error {
 	return w.within(func(root *os.Root) error {
-		if err := root.MkdirAll(http01Path, 0o755); err != nil {
+		for _, dir := range []string{path.Dir(http01Path), http01Path} {
+			err := root.Mkdir(dir, 0o755)
+			if err == nil {
+				err = root.Chmod(dir, 0o755) // whatever the umask
+			}
+			if err != nil && !errors.Is(err, fs.ErrExist) {
+				return err
+			}
+		}
+		// A new file: what else has that name may be a pipe, or a link to somewhere.
+		name := path.Join(http01Path, token)
+		if err := root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		return root.WriteFile(path.Join(http01Path, token), []byte(keyAuth), 0o644)
+		f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+		if err != nil {
+			return err
+		}
+		_, err = f.WriteString(keyAuth)
+		return errors.Join(err, f.Chmod(0o644), f.Close())
 	})
 }
 

@@ -4,9 +4,25 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"time"
 )
+
+// transport is the default one, with a bound for what a server sends before its answer.
+var transport = func() http.RoundTripper {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.MaxResponseHeaderBytes = 64 << 10
+	return t
+}()
+
+// via returns a transport, or the default one.
+func via(t http.RoundTripper) http.RoundTripper {
+	if t == nil {
+		return transport
+	}
+	return t
+}
 
 // maxAnswer is how much of a server's answer an error can show, in bytes.
 const maxAnswer = 4 << 10

@@ -47,8 +47,8 @@ func (u URL) get(ctx context.Context) (status int, data []byte, err error) {
 	// What matters is what clients get from now on, not what a cache still holds.
 	req.Header.Set("Cache-Control", "no-cache")
 	req.Header.Set("User-Agent", "keepkey")
-	client := &http.Client{Transport: u.Transport, CheckRedirect: func(req *http.Request, via []*http.Request) error {
-		if len(via) > 5 || (req.URL.Scheme != "https" && via[0].URL.Scheme == "https") {
+	client := &http.Client{Transport: via(u.Transport), CheckRedirect: func(req *http.Request, past []*http.Request) error {
+		if len(past) > 5 || (req.URL.Scheme != "https" && past[0].URL.Scheme == "https") {
 			return errors.New("it redirects in circles, or away from https")
 		}
 		return nil

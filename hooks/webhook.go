@@ -63,7 +63,7 @@ func (w Webhook) Run(ctx context.Context, e Event) error {
 		req.Header.Set("Keepkey-Signature", signature)
 	}
 	client := &http.Client{
-		Transport:     w.Transport,
+		Transport:     via(w.Transport),
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	var resp *http.Response
