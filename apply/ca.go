@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -15,6 +14,7 @@ import (
 	"keepkey/acme"
 	"keepkey/acme/dns"
 	"keepkey/config"
+	"keepkey/internal/trusted"
 )
 
 // ca is a CA as one account knows it. All lineages share it, so that one that is down
@@ -104,13 +104,19 @@ func (l *lineage) skew(ctx context.Context) (skew time.Duration, known bool) {
 	return client.Skew()
 }
 
+// Bounds of files that a person names, in bytes.
+const (
+	maxBundle = 1 << 20
+	maxSecret = 64 << 10
+)
+
 func (r *Runner) connect(ctx context.Context, ca config.ACME) (*acme.Client, error) {
 	cfg := acme.Config{
 		Directory: ca.Directory, UserAgent: r.UserAgent, Email: ca.Email, AcceptTerms: ca.AcceptTerms,
 		IgnoreClock: ca.IgnoreClock, Now: r.Now, Logger: r.Log, RequestTimeout: r.RequestTimeout,
 	}
 	if ca.CABundle != "" {
-		pem, err := os.ReadFile(ca.CABundle)
+		pem, err := trusted.Read(ca.CABundle, maxBundle)
 		if err != nil {
 			return nil, fmt.Errorf("ca_bundle: %w", err)
 		}
@@ -120,7 +126,7 @@ func (r *Runner) connect(ctx context.Context, ca config.ACME) (*acme.Client, err
 		}
 	}
 	if ca.EAB != nil {
-		hmac, err := os.ReadFile(ca.EAB.HMACFile)
+		hmac, err := trusted.ReadSecret(ca.EAB.HMACFile, maxSecret)
 		if err != nil {
 			return nil, fmt.Errorf("eab.hmac_file: %w", err)
 		}

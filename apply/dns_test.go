@@ -46,7 +46,7 @@ func TestDNS01(t *testing.T) {
 		t.Fatal(err)
 	}
 	rep = w.renew(certWith("open", "rfc2136", "none"), apply.Options{})
-	if len(rep.Problems) != 1 || !strings.Contains(problems(rep)[0], "chmod 600") || strings.Contains(problems(rep)[0], acmetest.TSIGSecret) {
+	if len(rep.Problems) != 1 || !strings.Contains(problems(rep)[0], "chmod o-r") || strings.Contains(problems(rep)[0], acmetest.TSIGSecret) {
 		t.Errorf("problems %q, want one that says what to do and shows no secret", problems(rep))
 	}
 }

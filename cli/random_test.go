@@ -300,7 +300,8 @@ func (r *randomLife) restoreState(rt *rapid.T) {
 	from, lineage := r.backup(rapid.IntRange(0, r.backups-1).Draw(rt, "backup")), r.h.lineage("api")
 	whole := rapid.Bool().Draw(rt, "whole")
 	var served []pinset.Pin
-	if cert, err := os.ReadFile(filepath.Join(from, "live", "cert.pem")); whole && err == nil {
+	cert, liveErr := os.ReadFile(filepath.Join(from, "live", "cert.pem"))
+	if whole && liveErr == nil {
 		served = append(served, certificatePin(rt, cert))
 	}
 	// A server that loads what is live now must not lock clients out by itself.
@@ -310,6 +311,9 @@ func (r *randomLife) restoreState(rt *rapid.T) {
 	err := errors.Join(os.RemoveAll(r.backup(-1)), copyTree(r.backup(-1), lineage))
 	if whole {
 		err = errors.Join(err, os.RemoveAll(lineage), copyTree(lineage, from))
+		if liveErr == nil { // a person reloads the server, which no state remembers
+			err = errors.Join(err, os.WriteFile(filepath.Join(r.h.dir, "deployed.pem"), cert, 0o600))
+		}
 		// What a crash had left in it waits for the next certificate to be removed.
 		unfinished, _ := filepath.Glob(filepath.Join(lineage, "*", durable.TempPrefix+"*"))
 		for _, path := range unfinished {

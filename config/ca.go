@@ -50,7 +50,7 @@ func (d *decoder) acme(dest *ACME, n *yaml.Node, path string) {
 			eab := &EAB{}
 			d.mapping(n, path, fields{
 				"kid":       d.text(&eab.KID, "the key identifier that the CA gave you"),
-				"hmac_file": d.readable(&eab.HMACFile, "the path of a file with the HMAC key that the CA gave you"),
+				"hmac_file": d.secret(&eab.HMACFile, "the path of a file with the HMAC key that the CA gave you"),
 			})
 			if n.Kind == yaml.MappingNode && given(n, "kid", "hmac_file") != 2 {
 				d.errorf(n, path, "want both kid and hmac_file")

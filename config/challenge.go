@@ -29,7 +29,7 @@ func (d *decoder) challenge(dest *Challenge) func(*yaml.Node, string) {
 				ch.DNS01 = &DNS01{Propagation: Propagation{Check: "authoritative"}}
 				d.mapping(n, path, fields{
 					"provider":    d.provider(&ch.DNS01.Provider),
-					"env_file":    d.readable(&ch.DNS01.EnvFile, "the path of a file with the provider's variables"),
+					"env_file":    d.secret(&ch.DNS01.EnvFile, "the path of a file with the provider's variables"),
 					"propagation": d.propagation(&ch.DNS01.Propagation),
 				})
 				if n.Kind == yaml.MappingNode && given(n, "provider") == 0 {

@@ -11,12 +11,12 @@ package config
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"time"
 
 	"keepkey/hooks"
+	"keepkey/internal/trusted"
 	"keepkey/pinset"
 	"keepkey/pinset/format"
 )
@@ -136,27 +136,12 @@ func Load(path string, knownProvider func(name string) error) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.Open(abs)
+	data, err := trusted.Read(abs, maxFile)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("there is no configuration file %s; name another with --config or $KEEPKEY_CONFIG", abs)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("configuration: %w", err)
-	}
-	if info.Mode().Perm()&0o002 != 0 {
-		return nil, Errors{{File: abs, Text: fmt.Sprintf("everybody can write to it (mode %04o), and it says which programs are run: run chmod o-w on it, and check what it says", info.Mode().Perm())}}
-	}
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return nil, fmt.Errorf("configuration: %w", err)
-	}
-	if len(data) > maxFile {
-		return nil, fmt.Errorf("configuration: %s is longer than %d bytes", abs, maxFile)
 	}
 	return Parse(abs, data, knownProvider)
 }

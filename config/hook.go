@@ -137,7 +137,7 @@ func (d *decoder) webhook(n *yaml.Node, path string, timeout time.Duration) hook
 	w := hooks.Webhook{Timeout: timeout}
 	d.mapping(n, path, fields{
 		"url":         d.httpsURL(&w.URL),
-		"secret_file": d.readable(&w.SecretFile, "the path of a file with the key that signs requests"),
+		"secret_file": d.secret(&w.SecretFile, "the path of a file with the key that signs requests"),
 	})
 	if n.Kind == yaml.MappingNode && given(n, "url") == 0 {
 		d.errorf(n, path, "url is missing: want an https URL")

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"keepkey/internal/trusted"
 )
 
 func (d *decoder) resolve(path string) string {
@@ -28,8 +30,21 @@ func (d *decoder) path(dest *string, want string) func(*yaml.Node, string) {
 	}
 }
 
-// readable reads the path of a file that must exist and be readable.
+// maxNamed bounds a file that the configuration names, in bytes.
+const maxNamed = 1 << 20
+
+// readable reads the path of a file that must be there for keepkey to read, and that is to be
+// trusted.
 func (d *decoder) readable(dest *string, want string) func(*yaml.Node, string) {
+	return d.named(dest, want, trusted.Read)
+}
+
+// secret does the same for a file that holds a secret.
+func (d *decoder) secret(dest *string, want string) func(*yaml.Node, string) {
+	return d.named(dest, want, trusted.ReadSecret)
+}
+
+func (d *decoder) named(dest *string, want string, read func(path string, limit int64) ([]byte, error)) func(*yaml.Node, string) {
 	return func(n *yaml.Node, path string) {
 		if !d.textAt(dest, want, n, path) {
 			return
@@ -40,11 +55,8 @@ func (d *decoder) readable(dest *string, want string) func(*yaml.Node, string) {
 			d.errorf(n, path, "%q is a directory: want %s", *dest, want)
 			return
 		}
-		if err == nil && info.Mode().IsRegular() { // opening a pipe would wait for its writer
-			var f *os.File
-			if f, err = os.Open(*dest); err == nil {
-				f.Close()
-			}
+		if err == nil {
+			_, err = read(*dest, maxNamed)
 		}
 		if err != nil {
 			d.errorf(n, path, "cannot read %q: %v", *dest, reason(err))

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"keepkey/internal/fault"
+	"keepkey/internal/trusted"
 )
 
 // Command is a program that is run for an event. It is a [Hook], and a [Reader] of
@@ -94,6 +95,11 @@ func (c Command) exec(ctx context.Context, env []string, input []byte, stdout io
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	cmd := exec.CommandContext(limited, c.Args[0], c.Args[1:]...)
+	if cmd.Err == nil {
+		if err := trusted.Program(cmd.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fail(err.Error(), "")
+		}
+	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(input), stdout, output
 	cmd.Env = env
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -10,12 +10,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"time"
 
 	"keepkey/internal/fault"
+	"keepkey/internal/trusted"
 )
 
 // Webhook is a server that is told over HTTP. For a publication the body is the
@@ -91,10 +91,13 @@ func (w Webhook) Run(ctx context.Context, e Event) error {
 	return failed(w, said, string(answer))
 }
 
+// maxSecret is how long a file with a secret may be, in bytes.
+const maxSecret = 64 << 10
+
 // sign makes the signature header: the time, and the HMAC-SHA256 of the time, a
 // dot and the body. The time is signed so that a recorded request grows stale.
 func (w Webhook) sign(body []byte, now time.Time) (string, error) {
-	secret, err := os.ReadFile(w.SecretFile)
+	secret, err := trusted.ReadSecret(w.SecretFile, maxSecret)
 	if err != nil {
 		return "", err
 	}

@@ -3,10 +3,10 @@ package dns
 import (
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"regexp"
 	"strings"
+
+	"keepkey/internal/trusted"
 )
 
 const maxEnvFile = 64 << 10
@@ -14,26 +14,11 @@ const maxEnvFile = 64 << 10
 // ReadEnvFile reads a file of variables: lines NAME=VALUE, where empty lines and
 // those that begin with # are skipped. A leading "export " is allowed, and quotes
 // around the value. The values are secrets: no error shows one, and a file that
-// everybody may read is refused.
+// others may read or change is refused.
 func ReadEnvFile(path string) (map[string]string, error) {
-	f, err := os.Open(path)
+	data, err := trusted.ReadSecret(path, maxEnvFile)
 	if err != nil {
 		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if info.Mode().Perm()&0o007 != 0 {
-		return nil, fmt.Errorf("%s can be read by everybody (mode %04o): run chmod 600 on it, and replace the credentials if somebody may have read them", path, info.Mode().Perm())
-	}
-	data, err := io.ReadAll(io.LimitReader(f, maxEnvFile+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(data) > maxEnvFile {
-		return nil, fmt.Errorf("%s is longer than %d bytes", path, maxEnvFile)
 	}
 	env, line, err := parseEnv(string(data))
 	if err != nil {

@@ -54,8 +54,8 @@ func TestReadEnvFile(t *testing.T) {
 	}{
 		"one's own":                   {"A=" + secret, 0o600, ""},
 		"for a group":                 {"A=" + secret, 0o640, ""},
-		"that everybody can read":     {"A=" + secret, 0o644, "chmod 600"},
-		"that everybody can write":    {"A=" + secret, 0o602, "chmod 600"},
+		"that everybody can read":     {"A=" + secret, 0o644, "chmod o-r"},
+		"that everybody can write":    {"A=" + secret, 0o602, "chmod o-w"},
 		"with a mistake":              {"A=1\nB\nC=" + secret, 0o600, "file:2: want NAME=VALUE"},
 		"with a secret without name":  {"A=1\n" + secret, 0o600, "file:2: want NAME=VALUE"},
 		"that is longer than can be":  {"A=" + strings.Repeat("x", maxEnvFile), 0o600, "longer than 65536 bytes"},
