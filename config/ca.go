@@ -33,7 +33,7 @@ func (d *decoder) acme(dest *ACME, n *yaml.Node, path string) {
 				return
 			}
 			u, err := url.Parse(s)
-			if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil {
+			if err != nil || u.Scheme != "https" || !validHost.MatchString(u.Hostname()) || u.User != nil {
 				d.errorf(n, path, "%.200q is not an ACME directory: want an https URL, or one of %s", s, strings.Join(slices.Sorted(maps.Keys(directories)), ", "))
 				return
 			}
@@ -68,6 +68,9 @@ func (d *decoder) acme(dest *ACME, n *yaml.Node, path string) {
 		d.errorf(ignores, path+".ignore_clock", "the clock of %s is right; set this machine's", dest.Directory)
 	}
 }
+
+// validHost is a name or an address that can be part of a file's name.
+var validHost = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_-]|\.[A-Za-z0-9])*$|^[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*$`)
 
 var validEmail = regexp.MustCompile(`^[^@\s,:;<>]+@[^@\s,:;<>]+\.[^@\s,:;<>]+$`)
 

@@ -69,6 +69,7 @@ func Parse(file string, data []byte, knownProvider func(name string) error) (*Co
 			n.Content = nil // read; with thousands of certificates this is most of the memory
 		})
 	}
+	d.outside(cfg.State)
 	if len(d.errs) > 0 {
 		slices.SortStableFunc(d.errs, func(a, b Error) int { return a.Line - b.Line })
 		return nil, d.errs

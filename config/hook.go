@@ -115,10 +115,9 @@ func (d *decoder) command(n *yaml.Node, path string) []string {
 // overwrite each other.
 func (d *decoder) fileHook(n *yaml.Node, path string, _ time.Duration) hooks.Hook {
 	var f hooks.File
-	if !d.textAt(&f.Path, "the path of a file", n, path) {
+	if !d.pathAt(&f.Path, "the path of a file", n, path) {
 		return f
 	}
-	f.Path = d.resolve(f.Path)
 	if line, taken := d.published[f.Path]; taken {
 		d.errorf(n, path, "%q is already published to, in line %d", f.Path, line)
 		return f
@@ -129,7 +128,7 @@ func (d *decoder) fileHook(n *yaml.Node, path string, _ time.Duration) hooks.Hoo
 
 func (d *decoder) fileReader(n *yaml.Node, path string, _ time.Duration) hooks.Reader {
 	var f hooks.File
-	d.path(&f.Path, "the path of a file")(n, path)
+	d.pathAt(&f.Path, "the path of a file", n, path)
 	return f
 }
 

@@ -23,6 +23,14 @@ type decoder struct {
 
 	termsMissing map[*yaml.Node]bool // the acme sections for which that was reported
 	published    map[string]int      // the line of each file that is published to
+	paths        []namedPath         // all paths but the state directory's
+}
+
+// namedPath is a path that the configuration names.
+type namedPath struct {
+	line int
+	key  string
+	path string
 }
 
 func (d *decoder) errorf(n *yaml.Node, path, format string, args ...any) {

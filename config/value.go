@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"net/netip"
@@ -14,6 +15,45 @@ import (
 
 	"keepkey/internal/trusted"
 )
+
+// pathAt reads a path, which must not lead into the state directory: see [decoder.outside].
+func (d *decoder) pathAt(dest *string, want string, n *yaml.Node, path string) bool {
+	if !d.textAt(dest, want, n, path) {
+		return false
+	}
+	*dest = d.resolve(*dest)
+	d.paths = append(d.paths, namedPath{n.Line, path, *dest})
+	return true
+}
+
+// outside refuses paths that lead into the state directory: what is published there, or
+// answers a challenge, would overwrite keys.
+func (d *decoder) outside(state string) {
+	known := make(map[string]string) // directories, where they really are
+	root := real(state, known)
+	for _, n := range d.paths {
+		if p := real(n.path, known); p == root || strings.HasPrefix(p, root+string(filepath.Separator)) {
+			d.errs = append(d.errs, Error{File: d.file, Line: n.line, Path: n.key, Text: fmt.Sprintf("%q is in the state directory %s, where only keepkey's own files are: choose another place", n.path, state)})
+		}
+	}
+}
+
+// real returns where a path leads, as far as it is there.
+func real(path string, known map[string]string) string {
+	if info, err := os.Lstat(path); err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		if target, err := filepath.EvalSymlinks(path); err == nil {
+			return target
+		}
+	}
+	dir := filepath.Dir(path)
+	if dir == path {
+		return path
+	}
+	if _, seen := known[dir]; !seen {
+		known[dir] = real(dir, known)
+	}
+	return filepath.Join(known[dir], filepath.Base(path))
+}
 
 func (d *decoder) resolve(path string) string {
 	if filepath.IsAbs(path) {
@@ -46,10 +86,9 @@ func (d *decoder) secret(dest *string, want string) func(*yaml.Node, string) {
 
 func (d *decoder) named(dest *string, want string, read func(path string, limit int64) ([]byte, error)) func(*yaml.Node, string) {
 	return func(n *yaml.Node, path string) {
-		if !d.textAt(dest, want, n, path) {
+		if !d.pathAt(dest, want, n, path) {
 			return
 		}
-		*dest = d.resolve(*dest)
 		info, err := os.Stat(*dest)
 		if err == nil && info.IsDir() {
 			d.errorf(n, path, "%q is a directory: want %s", *dest, want)
@@ -66,10 +105,9 @@ func (d *decoder) named(dest *string, want string, read func(path string, limit 
 
 func (d *decoder) directory(dest *string, want string) func(*yaml.Node, string) {
 	return func(n *yaml.Node, path string) {
-		if !d.textAt(dest, want, n, path) {
+		if !d.pathAt(dest, want, n, path) {
 			return
 		}
-		*dest = d.resolve(*dest)
 		info, err := os.Stat(*dest)
 		switch {
 		case err != nil:
