@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -117,8 +118,14 @@ func (r *Runner) newRun(cert config.Certificate, o Options) *run {
 }
 
 // Renew does everything that is due for one certificate. A failure of one action
-// does not keep others from being tried.
-func (r *Runner) Renew(ctx context.Context, cert config.Certificate, o Options) Report {
+// does not keep others from being tried, and a panic is this lineage's problem alone.
+func (r *Runner) Renew(ctx context.Context, cert config.Certificate, o Options) (rep Report) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.Log.Error("keepkey broke down; this is a bug", "certificate", cert.Name, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			rep = Report{Name: cert.Name, Problems: []plan.Finding{{Code: plan.BrokeDown, Reason: fmt.Sprint(p)}}}
+		}
+	}()
 	return r.newRun(cert, o).renew(ctx)
 }
 

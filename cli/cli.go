@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"strings"
 	"time"
 	"unicode"
@@ -66,7 +67,13 @@ type reportedError struct{}
 func (reportedError) Error() string { return "something failed" }
 
 // Run executes one command line and returns the exit status.
-func Run(ctx context.Context, env Env) int {
+func Run(ctx context.Context, env Env) (exit int) {
+	defer func() {
+		if p := recover(); p != nil {
+			complain(env, fmt.Sprintf("broke down (%v); this is a bug in keepkey; report it:\n%s", p, debug.Stack()))
+			exit = exitFailed
+		}
+	}()
 	err := newApp(env).RunContext(ctx, env.Args)
 	var usage usageError
 	var invalid config.Errors

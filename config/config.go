@@ -140,8 +140,11 @@ func Load(path string, knownProvider func(name string) error) (*Config, error) {
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("there is no configuration file %s; name another with --config or $KEEPKEY_CONFIG", abs)
 	}
-	if err != nil {
+	if pe := (*os.PathError)(nil); errors.As(err, &pe) {
 		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	if err != nil {
+		return nil, Errors{{File: abs, Text: err.Error()}}
 	}
 	return Parse(abs, data, knownProvider)
 }

@@ -144,6 +144,9 @@ func (s *State) check() error {
 			return err
 		}
 	}
+	if err := checkFailures(s.Failures); err != nil {
+		return err
+	}
 	for name, p := range s.Channels {
 		if p.Version < 1 {
 			return fmt.Errorf("channel %q carries pin set version %d", name, p.Version)
@@ -152,6 +155,21 @@ func (s *State) check() error {
 	for id, h := range s.Hosts {
 		if id == "" || h.Installed < 0 || h.Installed > s.NewestVersion() {
 			return fmt.Errorf("host %q installed certificate version %d, which makes no sense", id, h.Installed)
+		}
+		if err := checkFailures(h.Failures); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// maxFailures is more often than anything can have failed.
+const maxFailures = 1 << 30
+
+func checkFailures(failures map[string]Failure) error {
+	for purpose, f := range failures {
+		if f.Count < 1 || f.Count > maxFailures {
+			return fmt.Errorf("it says that %q failed %d times, which makes no sense", purpose, f.Count)
 		}
 	}
 	return nil

@@ -54,6 +54,7 @@ const (
 	StateUnwritten  Code = "state-unwritten"  // Err
 	Interrupted     Code = "interrupted"      // Action
 	Endless         Code = "endless"          // a bug
+	BrokeDown       Code = "broke-down"       // a bug: Reason
 )
 
 // Why something that a person asked for is refused.

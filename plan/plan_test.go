@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -565,6 +566,9 @@ func TestParseStateRefusesWhatMakesNoSense(t *testing.T) {
 			s.Rollover = &Rollover{From: testPin(1), To: testPin(2)}
 		},
 		"a certificate that was issued for an unknown key": func(s *State) { s.Issued = []Issued{{Version: 1, Pin: testPin(9), Serial: "5e"}} },
+		"fewer failures than none":                         func(s *State) { s.Failures = map[string]Failure{"obtain": {Count: -1}} },
+		"failures without end":                             func(s *State) { s.Failures = map[string]Failure{"obtain": {Count: math.MaxInt64}} },
+		"failures of a host, which are none":               func(s *State) { s.Hosts["here"] = Host{Failures: map[string]Failure{"check": {}}} },
 		"a channel without a version":                      func(s *State) { s.Channels["app"] = Publication{} },
 		"a host with a certificate that is to come":        func(s *State) { s.Hosts["here"] = Host{Installed: 2} },
 		"a host without a name":                            func(s *State) { s.Hosts[""] = Host{} },
@@ -647,6 +651,10 @@ func FuzzParseState(f *testing.F) {
 		in.Goal.RolloverEvery = day
 		Next(in)     // must not panic
 		Forecast(in) // must come to an end
+		for _, kind := range []Kind{Obtain, SwitchKey, ReadBack, Look, Publish} {
+			a := Action{Kind: kind, Channel: "app"}
+			_, _, _ = After(s, a, Result{At: t0, Failed: &Failed{Text: "it failed"}}) // must not panic, either
+		}
 	})
 }
 

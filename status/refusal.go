@@ -136,6 +136,9 @@ func running(p *Problem, name string, f plan.Finding) bool {
 	case plan.Interrupted:
 		p.Subject = fmt.Sprintf("interrupted during: %s", f.Action)
 		return p.say("what was done is on record", "the next run goes on from here: keepkey renew --name "+name)
+	case plan.BrokeDown:
+		p.Subject = fmt.Sprintf("keepkey broke down here (%s); this is a bug in keepkey", f.Reason)
+		return p.say("what was done is on record, and "+servedOn, "report it, with what the log says above")
 	case plan.Endless:
 		p.Subject = "gave up after many steps without an end; this is a bug in keepkey"
 		return p.say(servedOn)
