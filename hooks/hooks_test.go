@@ -360,6 +360,8 @@ func TestDocumentIsReadBack(t *testing.T) {
 	mux.HandleFunc("/slow", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
+	secure := httptest.NewTLSServer(http.RedirectHandler(server.URL+"/pins", http.StatusFound))
+	t.Cleanup(secure.Close)
 	for name, tt := range map[string]struct {
 		reader Reader
 		want   string // in the error; "" for success
@@ -370,6 +372,7 @@ func TestDocumentIsReadBack(t *testing.T) {
 		"a URL":              {URL{URL: server.URL + "/pins"}, ""},
 		"a URL that moved":   {URL{URL: server.URL + "/moved"}, ""},
 		"a URL that circles": {URL{URL: server.URL + "/circle"}, "redirects in circles"},
+		"a URL that leaves":  {URL{URL: secure.URL, Transport: secure.Client().Transport}, "away from https"},
 		"a URL that is gone": {URL{URL: server.URL + "/gone"}, "status 404"},
 		"a URL that is huge": {URL{URL: server.URL + "/large"}, "more than 1048576 bytes"},
 		"a URL that hangs":   {URL{URL: server.URL + "/slow", Timeout: 50 * time.Millisecond}, "no answer within 50ms"},
