@@ -15,16 +15,18 @@ const (
 	pollStart = 15 * time.Millisecond
 	pollMax   = 5 * time.Second // between polls, when the CA names no time
 	pollClamp = 5 * time.Minute // the longest that a CA can make us wait between polls
+	pollSame  = time.Minute     // how long a CA may tell the same problem before we give up
 )
 
 // poll asks until done: almost at once, then as often as the CA's Retry-After
 // for the URL says, else with intervals that double up to pollMax. The time limit
-// is ctx's. A CA that keeps trying may tell meanwhile what is wrong: the last that it
-// told is in the error when the time is over.
+// is ctx's. A CA that keeps trying may tell meanwhile what is wrong: that is logged at
+// once, and the error when the time is over, or when it stayed the same for pollSame.
 func (c *Client) poll(ctx context.Context, pollURL string, ask func() (done bool, told string, err error)) error {
 	last, stop := c.guard.watch(pollURL)
 	defer stop()
 	wait, reason := pollFirst, ""
+	var since time.Time // when the CA first told the reason
 	for interval := pollStart; ; interval = min(interval*2, pollMax) {
 		var done bool
 		var told string
@@ -35,14 +37,17 @@ func (c *Client) poll(ctx context.Context, pollURL string, ask func() (done bool
 		case <-time.After(wait):
 			done, told, err = ask()
 		}
-		if told != "" {
-			reason = told
+		if told != "" && told != reason {
+			reason, since = told, time.Now()
+			c.cfg.Logger.Warn("the CA reports a problem, and may try again", "problem", reason)
 		}
 		switch {
 		case err != nil && ctx.Err() != nil && reason != "":
 			return fmt.Errorf("%w; the CA's last word on it: %s", err, reason)
 		case done || err != nil:
 			return err
+		case reason != "" && time.Since(since) >= pollSame:
+			return fmt.Errorf("%s; it stayed so for %s", reason, pollSame)
 		}
 		wait = interval
 		if d, said := retryAfter(last(), c.cfg.Now()); said {
