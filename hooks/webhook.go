@@ -56,7 +56,7 @@ func (w Webhook) Run(ctx context.Context, e Event) error {
 	req.Header.Set("Keepkey-Event", e.Kind)
 	req.Header.Set("Keepkey-Event-Id", e.ID)
 	if w.SecretFile != "" {
-		signature, err := w.sign(body, time.Now())
+		signature, err := w.sign(e, body, time.Now())
 		if err != nil {
 			return failed(w, err.Error(), "")
 		}
@@ -94,9 +94,10 @@ func (w Webhook) Run(ctx context.Context, e Event) error {
 // maxSecret is how long a file with a secret may be, in bytes.
 const maxSecret = 64 << 10
 
-// sign makes the signature header: the time, and the HMAC-SHA256 of the time, a
-// dot and the body. The time is signed so that a recorded request grows stale.
-func (w Webhook) sign(body []byte, now time.Time) (string, error) {
+// sign makes the signature header: the time, and the HMAC-SHA256 of the time, the event,
+// its ID and the body, with dots between. The time is signed so that a recorded request
+// grows stale, and the event so that none can be passed off as another.
+func (w Webhook) sign(e Event, body []byte, now time.Time) (string, error) {
 	secret, err := trusted.ReadSecret(w.SecretFile, maxSecret)
 	if err != nil {
 		return "", err
@@ -107,6 +108,6 @@ func (w Webhook) sign(body []byte, now time.Time) (string, error) {
 	}
 	t := strconv.FormatInt(now.Unix(), 10)
 	mac := hmac.New(sha256.New, []byte(key))
-	fmt.Fprintf(mac, "%s.%s", t, body)
+	fmt.Fprintf(mac, "%s.%s.%s.%s", t, e.Kind, e.ID, body)
 	return fmt.Sprintf("t=%s,v1=%s", t, hex.EncodeToString(mac.Sum(nil))), nil
 }

@@ -27,7 +27,7 @@ func TestWebhookIsSigned(t *testing.T) {
 		body, _ := io.ReadAll(r.Body)
 		stamp, signature, _ := strings.Cut(r.Header.Get("Keepkey-Signature"), ",v1=")
 		mac := hmac.New(sha256.New, []byte("topsecret"))
-		fmt.Fprintf(mac, "%s.%s", strings.TrimPrefix(stamp, "t="), body)
+		fmt.Fprintf(mac, "%s.%s.%s.%s", strings.TrimPrefix(stamp, "t="), r.Header.Get("Keepkey-Event"), r.Header.Get("Keepkey-Event-Id"), body)
 		if string(body) != publication(t).Document || signature != hex.EncodeToString(mac.Sum(nil)) || r.Header.Get("Keepkey-Event-Id") != "e1" {
 			problem = fmt.Sprintf("body %q, headers %v", body, r.Header)
 		}
@@ -115,7 +115,7 @@ func TestSecretLosesItsLineEndAndNothingElse(t *testing.T) {
 		if err := os.WriteFile(file, []byte(secret), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		return Webhook{SecretFile: file}.sign([]byte("body"), time.Unix(1795000000, 0))
+		return Webhook{SecretFile: file}.sign(publication(t), []byte("body"), time.Unix(1795000000, 0))
 	}
 	plain, err := sign("key")
 	if err != nil {
