@@ -87,7 +87,7 @@ func (s *Solver) batches(pending []authz) [][]authz {
 // be told.
 func (c *Client) present(ctx context.Context, a authz, s *Solver) error {
 	if s.kind == challenge.DNS01 {
-		return c.presentDNS01(ctx, a, s)
+		return Hidden(c.presentDNS01(ctx, a, s))
 	}
 	return s.provider.Present(a.domain, a.challenge.Token, a.keyAuth)
 }
@@ -105,7 +105,7 @@ func (c *Client) cleanup(ctx context.Context, presented []authz, s *Solver) erro
 			return err
 		})
 		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", a.domain, err))
+			errs = append(errs, fmt.Errorf("%s: %w", a.domain, Hidden(err)))
 		}
 	}
 	return several(errs)

@@ -1,7 +1,8 @@
 package acme
 
 // What lego keeps for the whole process, and keepkey therefore has to: the logger
-// and the recursive DNS servers. Nothing else here is shared between clients.
+// and the recursive DNS servers, and with them what must not be shown (secrets.go).
+// Nothing else here is shared between clients.
 // (A third such thing is in package dns: the environment that providers read.)
 
 import (
@@ -46,7 +47,7 @@ func (legoLogger) print(msg string) {
 	if text, ok := strings.CutPrefix(msg, "[WARN] "); ok {
 		level, msg = slog.LevelWarn, text
 	}
-	l.Log(context.Background(), level, "lego", "text", strings.TrimPrefix(msg, "[INFO] "))
+	l.Log(context.Background(), level, "lego", "text", hidden(strings.TrimPrefix(msg, "[INFO] ")))
 }
 
 func (l legoLogger) Print(args ...any)                 { l.print(fmt.Sprint(args...)) }

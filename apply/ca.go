@@ -190,9 +190,10 @@ func (r *Runner) newDNS01(d config.DNS01) (*acme.Solver, error) {
 			return nil, fmt.Errorf("dns-01: env_file: %w", err)
 		}
 	}
+	acme.Hide(dns.Secrets(env)...)
 	provider, err := r.DNS.Open(d.Provider, env)
 	if err != nil {
-		return nil, err
+		return nil, acme.Hidden(err)
 	}
 	return acme.NewDNS01(provider, acme.Propagation{
 		Authoritative: d.Propagation.Check == "authoritative",

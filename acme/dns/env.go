@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"keepkey/internal/trusted"
@@ -26,6 +27,20 @@ func ReadEnvFile(path string) (map[string]string, error) {
 	}
 	return env, nil
 }
+
+// Secrets returns the values of variables that may be secrets: all but those whose names
+// say that they are addresses or settings.
+func Secrets(env map[string]string) []string {
+	var values []string
+	for name, value := range env {
+		if !slices.ContainsFunc(harmless, func(end string) bool { return strings.HasSuffix(name, "_"+end) }) {
+			values = append(values, value)
+		}
+	}
+	return values
+}
+
+var harmless = []string{"ALGORITHM", "INTERVAL", "NAMESERVER", "NAMESERVERS", "REGION", "TIMEOUT", "TTL", "ZONE"}
 
 var validVariable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
