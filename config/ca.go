@@ -34,7 +34,7 @@ func (d *decoder) acme(dest *ACME, n *yaml.Node, path string) {
 			}
 			u, err := url.Parse(s)
 			if err != nil || u.Scheme != "https" || !validHost.MatchString(u.Hostname()) || u.User != nil {
-				d.errorf(n, path, "%.200q is not an ACME directory: want an https URL, or one of %s", s, strings.Join(slices.Sorted(maps.Keys(directories)), ", "))
+				d.errorf(n, path, "%.200q is not an ACME directory: want an https URL, or one of %s", shown(s), strings.Join(slices.Sorted(maps.Keys(directories)), ", "))
 				return
 			}
 			dest.Directory = s

@@ -157,9 +157,28 @@ func (d *decoder) httpsURL(dest *string) func(*yaml.Node, string) {
 		}
 		u, err := url.Parse(*dest)
 		if err != nil || u.Hostname() == "" || (u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname()))) {
-			d.errorf(n, path, "%.200q: want an https URL (http to this machine only)", *dest)
+			d.errorf(n, path, "%.200q: want an https URL (http to this machine only)", shown(*dest))
 		}
 	}
+}
+
+// shown returns what was given for an address, without what may be a secret in it.
+func shown(address string) string {
+	start, rest := "", address
+	if scheme, after, ok := strings.Cut(rest, "://"); ok {
+		start, rest = scheme+"://", after
+	}
+	host, path := rest, ""
+	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+		host, path = rest[:i], rest[i:]
+	}
+	if i := strings.LastIndexByte(host, '@'); i >= 0 {
+		host = "...@" + host[i+1:]
+	}
+	if path, _, ok := strings.Cut(path, "?"); ok {
+		return start + host + path + "?..."
+	}
+	return start + host + path
 }
 
 func loopback(host string) bool {
