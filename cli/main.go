@@ -15,6 +15,7 @@ import (
 // Main runs keepkey with the process's arguments, streams, signals and clock, and
 // with the DNS providers that it was built with. It returns the exit status.
 func Main(providers dns.Providers) int {
+	harden()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// A second signal ends the process the hard way, which is safe at any point too.
 	context.AfterFunc(ctx, stop)

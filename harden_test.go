@@ -1,0 +1,50 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+// The binary itself, since it is the process that is hardened.
+func TestHooksInheritNothingAndNoCoreIsDumped(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Skip("it reads /proc")
+	}
+	dir := t.TempDir()
+	binary := filepath.Join(dir, "keepkey")
+	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for name, content := range map[string]string{
+		"secret": "open when keepkey was started",
+		"hook":   "#!/bin/sh\ncat /proc/$PPID/limits >\"${0%/*}/limits\"\ncat <&7 >\"${0%/*}/seen\"\nexit 0\n",
+		// Nobody answers there: the pin set is published before that matters.
+		"keepkey.yaml": "state: state\nacme: {directory: \"https://127.0.0.1:1/\", accept_terms: true}\ncertificates:\n" +
+			"  - {domains: [api.example.com], channels: [{name: app, format: json, lifetime: 1d, publish: [{command: [./hook]}]}]}\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// An open file that is not closed on exec, as a careless service manager leaves one.
+	cmd := exec.Command("/bin/sh", "-c", `exec 7<"$1"; ulimit -c unlimited 2>/dev/null; exec "$0" --config "$2" renew`,
+		binary, filepath.Join(dir, "secret"), filepath.Join(dir, "keepkey.yaml"))
+	out, _ := cmd.CombinedOutput() // it fails: there is no CA
+	limits, err := os.ReadFile(filepath.Join(dir, "limits"))
+	if err != nil {
+		t.Fatalf("the hook was not run: %v\n%s", err, out)
+	}
+	for line := range strings.Lines(string(limits)) {
+		if f := strings.Fields(line); strings.HasPrefix(line, "Max core file size") && (f[4] != "0" || f[5] != "0") {
+			t.Errorf("core dumps are possible: %s", line)
+		}
+	}
+	if seen, _ := os.ReadFile(filepath.Join(dir, "seen")); len(seen) > 0 {
+		t.Errorf("the hook could read %q", seen)
+	}
+}
