@@ -77,12 +77,12 @@ func (g *globals) logger(p *progress) (*slog.Logger, error) {
 			return nil, usageError{err}
 		}
 	}
-	opts := &slog.HandlerOptions{Level: level}
+	opts := &slog.HandlerOptions{Level: level, ReplaceAttr: cut}
 	switch g.logFormat {
 	case "", "text":
 		return slog.New(slog.NewTextHandler(p, opts)), nil
 	case "json":
-		return slog.New(slog.NewJSONHandler(p, opts)), nil
+		return slog.New(slog.NewJSONHandler(jsonWriter{p}, opts)), nil
 	}
 	return nil, usagef("--log-format %q: want text or json", g.logFormat.String())
 }

@@ -36,7 +36,7 @@ func look(g *globals, s *selection) (*apply.Runner, []config.Certificate, error)
 // among the items, which are printed with them, the exit status is 1.
 func show[T any](env Env, items []T, asJSON bool, print func(Env, T), problems func(T) int) error {
 	if asJSON {
-		e := json.NewEncoder(env.Stdout)
+		e := json.NewEncoder(jsonWriter{env.Stdout})
 		e.SetIndent("", "  ")
 		if err := e.Encode(items); err != nil {
 			return err

@@ -62,11 +62,22 @@ func ProblemOf(name string, f plan.Finding) Problem {
 	}
 	for _, words := range []func(*Problem, string, plan.Finding) bool{lostState, lostKeys, publishing, outThere, serving, putOff, issuing, waiting, refused, running} {
 		if words(&p, name, f) {
+			p.Subject = short(p.Subject)
 			return p
 		}
 	}
 	p.Subject = string(f.Code)
 	return p
+}
+
+// maxSubject bounds what a problem says, in bytes: some of it comes from elsewhere.
+const maxSubject = 4 << 10
+
+func short(text string) string {
+	if len(text) > maxSubject {
+		return fmt.Sprintf("%s... (%d bytes)", strings.ToValidUTF8(text[:maxSubject], ""), len(text))
+	}
+	return text
 }
 
 func (p *Problem) say(safe string, do ...string) bool {
