@@ -20,11 +20,10 @@ func adoptCommand(g *globals) *cli.Command {
 			"no newer one. It reads the channels and the addresses to check, says which key is the\n" +
 			"active one by now, and goes on with that. Of what clients may be enforcing it then\n" +
 			"knows as little as can be, so the gate stays closed for as long as lifetimes say.",
-		Flags: []cli.Flag{
-			s.oneNameFlag(),
+		Flags: s.oneFlags(
 			&cli.StringFlag{Name: "key", Destination: &key, Usage: "the `PIN` of the key to go on with, where nothing shows which one it is"},
 			&cli.BoolFlag{Name: "dry-run", Destination: &dryRun, Usage: "say what it concludes, and change nothing"},
-		},
+		),
 		Action: func(c *cli.Context) error {
 			if err := s.one("adopt"); err != nil {
 				return err

@@ -32,12 +32,11 @@ func sayCommand(g *globals, name, usage string, say ofVersion, sayPlace ofPlace)
 	var s selection
 	var channel, place string
 	var version positive
-	flags := []cli.Flag{
-		s.oneNameFlag(),
+	flags := s.oneFlags(
 		&cli.StringFlag{Name: "channel", Destination: &channel, Usage: "the `CHANNEL`'s name"},
 		&cli.GenericFlag{Name: "version", Value: &version, Usage: "the `VERSION` of the pin set, as keepkey status shows it"},
-	}
-	needs := "--name, --channel and --version"
+	)
+	needs := "--name or --domain, --channel and --version"
 	if sayPlace != nil {
 		flags = append(flags, &cli.StringFlag{Name: "place", Destination: &place, Usage: "a `PLACE` that is not published to any more, as keepkey status shows it"})
 		needs += " or --place"
@@ -47,7 +46,7 @@ func sayCommand(g *globals, name, usage string, say ofVersion, sayPlace ofPlace)
 		Usage: usage,
 		Flags: flags,
 		Action: func(c *cli.Context) error {
-			if s.name == "" || channel == "" || (version == 0) == (place == "") {
+			if !s.given() || channel == "" || (version == 0) == (place == "") {
 				return usagef("%s needs %s", name, needs)
 			}
 			cfg, cert, err := g.onRecord(&s)

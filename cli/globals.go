@@ -91,20 +91,30 @@ func (g *globals) logger(p *progress) (*slog.Logger, error) {
 type selection struct {
 	names   cli.StringSlice
 	domains cli.StringSlice
-	name    once // in place of names and domains where a command is for one certificate
+
+	// In place of these where a command is for one certificate.
+	name, domain once
 }
 
-func (s *selection) nameFlag() cli.Flag {
-	return &cli.StringSliceFlag{Name: "name", Destination: &s.names, Usage: "only the certificate with this `NAME` (can be repeated)"}
+// flags are those of commands that take any number of certificates, and of others.
+func (s *selection) flags(others ...cli.Flag) []cli.Flag {
+	return append([]cli.Flag{
+		&cli.StringSliceFlag{Name: "name", Destination: &s.names, Usage: "only the certificate with this `NAME` (can be repeated)"},
+		&cli.StringSliceFlag{Name: "domain", Destination: &s.domains, Usage: "only the certificates for this `DOMAIN` (can be repeated)"},
+	}, others...)
 }
 
-func (s *selection) domainFlag() cli.Flag {
-	return &cli.StringSliceFlag{Name: "domain", Destination: &s.domains, Usage: "only the certificates for this `DOMAIN` (can be repeated)"}
-}
-
-// oneNameFlag is for commands that take exactly one certificate; see [selection.one].
+// oneNameFlag is for what need not be configured.
 func (s *selection) oneNameFlag() cli.Flag {
 	return &cli.GenericFlag{Name: "name", Value: &s.name, Usage: "the `NAME` of the certificate"}
+}
+
+// oneFlags are those of commands that take exactly one certificate; see [selection.one].
+func (s *selection) oneFlags(others ...cli.Flag) []cli.Flag {
+	return append([]cli.Flag{
+		s.oneNameFlag(),
+		&cli.GenericFlag{Name: "domain", Value: &s.domain, Usage: "in place of --name: a `DOMAIN` of the certificate"},
+	}, others...)
 }
 
 // once is a flag value that may be given once. (The library would quietly take the last.)
@@ -143,7 +153,10 @@ func (p *positive) String() string {
 func (s *selection) choose(cfg *config.Config) ([]config.Certificate, error) {
 	names, domains := s.names.Value(), s.domains.Value()
 	if s.name != "" {
-		names = []string{s.name.String()}
+		names = append(names, s.name.String())
+	}
+	if s.domain != "" {
+		domains = append(domains, s.domain.String())
 	}
 	if s.all() {
 		return cfg.Certificates, nil
@@ -165,26 +178,32 @@ func (s *selection) choose(cfg *config.Config) ([]config.Certificate, error) {
 	}
 	for _, n := range names {
 		if !matched["--name "+n] {
-			return nil, usagef("%s has no certificate named %q; it has %s", cfg.File, n, known(cfg))
+			return nil, usagef("%s has no certificate named %q; it has %s", cfg.File, n, known(cfg.Certificates))
 		}
 	}
 	for _, d := range domains {
 		if !matched["--domain "+d] {
-			return nil, usagef("%s has no certificate for %q; add it under certificates, or see keepkey status", cfg.File, d)
+			return nil, usagef("%s has no certificate for %q; it has those named %s", cfg.File, d, known(cfg.Certificates))
 		}
+	}
+	if (s.name != "" || s.domain != "") && len(chosen) > 1 {
+		return nil, usagef("this is for one certificate, and more than one is meant: choose by --name among %s", known(chosen))
 	}
 	return chosen, nil
 }
 
 // all reports whether nothing was selected, which means all certificates.
 func (s *selection) all() bool {
-	return len(s.names.Value())+len(s.domains.Value()) == 0 && s.name == ""
+	return len(s.names.Value())+len(s.domains.Value()) == 0 && !s.given()
 }
 
-// one insists on a single name.
+// given reports whether the one certificate is named, where a command is for one.
+func (s *selection) given() bool { return s.name != "" || s.domain != "" }
+
+// one insists on a single certificate.
 func (s *selection) one(command string) error {
-	if s.name == "" {
-		return usagef("%s is for one certificate: name it with --name", command)
+	if !s.given() {
+		return usagef("%s is for one certificate: name it with --name or --domain", command)
 	}
 	return nil
 }
@@ -221,10 +240,10 @@ func (g *globals) onRecord(s *selection) (*config.Config, config.Certificate, er
 	return cfg, config.Certificate{Name: s.name.String()}, nil
 }
 
-func known(cfg *config.Config) string {
+func known(certs []config.Certificate) string {
 	const shown = 10
 	var names []string
-	for _, cert := range cfg.Certificates {
+	for _, cert := range certs {
 		names = append(names, cert.Name)
 	}
 	if more := len(names) - shown; more > 0 {

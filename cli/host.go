@@ -20,13 +20,12 @@ func hostCommand(g *globals) *cli.Command {
 			Description: "A rollover ends when every host on record serves the new key; only then does\n" +
 				"the old key's pin leave the pin set. If a host that you forget still runs somewhere\n" +
 				"and serves an old key, clients with the newest pin set will refuse it.",
-			Flags: []cli.Flag{
-				s.oneNameFlag(),
+			Flags: s.oneFlags(
 				&cli.StringFlag{Name: "host", Destination: &id, Usage: "the `ID` of the host, as keepkey status --json shows it"},
-			},
+			),
 			Action: func(c *cli.Context) error {
-				if s.name == "" || id == "" {
-					return usagef("forget needs --name and --host")
+				if !s.given() || id == "" {
+					return usagef("forget needs --name or --domain, and --host")
 				}
 				cfg, certs, err := g.selected(&s)
 				if err != nil {

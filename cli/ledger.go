@@ -18,7 +18,7 @@ func ledgerCommand(g *globals) *cli.Command {
 		Subcommands: []*cli.Command{{
 			Name:  "verify",
 			Usage: "check that the ledger is complete and unchanged",
-			Flags: []cli.Flag{s.nameFlag(), jsonFlag(&asJSON)},
+			Flags: s.flags(jsonFlag(&asJSON)),
 			Action: func(c *cli.Context) error {
 				return runLedgerVerify(c.Context, g, &s, asJSON)
 			},
@@ -31,7 +31,7 @@ func restartCommand(g *globals) *cli.Command {
 	return &cli.Command{
 		Name:  "restart",
 		Usage: "start a new ledger where the old one is lost for good, and do what is due",
-		Flags: []cli.Flag{s.oneNameFlag()},
+		Flags: s.oneFlags(),
 		Action: func(c *cli.Context) error {
 			if err := s.one("restart"); err != nil {
 				return err

@@ -28,12 +28,12 @@ func pinsCommand(g *globals) *cli.Command {
 	return &cli.Command{
 		Name:  "pins",
 		Usage: "print the pins that clients should accept",
-		Flags: []cli.Flag{
-			o.nameFlag(), jsonFlag(&o.asJSON),
+		Flags: o.flags(
+			jsonFlag(&o.asJSON),
 			&cli.BoolFlag{Name: "all", Destination: &o.all, Usage: "print the pins of all keys, also of those that clients must not accept"},
 			&cli.StringFlag{Name: "format", Destination: &o.format, Usage: "print the document that clients download, in this `FORMAT`: " + strings.Join(format.Names(), ", ")},
 			&cli.StringFlag{Name: "channel", Destination: &o.channel, Usage: "print the document as this `CHANNEL` gets it"},
-		},
+		),
 		Action: func(c *cli.Context) error {
 			if (o.asJSON || o.all) && (o.format != "" || o.channel != "") {
 				return usagef("--json and --all print keepkey's own listing, and cannot be combined with --format or --channel")

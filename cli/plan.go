@@ -18,7 +18,7 @@ func planCommand(g *globals) *cli.Command {
 	return &cli.Command{
 		Name:  "plan",
 		Usage: "show what will be done and when, without doing it",
-		Flags: []cli.Flag{s.nameFlag(), jsonFlag(&asJSON)},
+		Flags: s.flags(jsonFlag(&asJSON)),
 		Action: func(c *cli.Context) error {
 			return runPlan(c.Context, g, &s, apply.Options{}, asJSON)
 		},

@@ -33,15 +33,14 @@ func renewCommand(g *globals) *cli.Command {
 	return &cli.Command{
 		Name:  "renew",
 		Usage: "renew what is due, publish what changed, run the hooks",
-		Flags: []cli.Flag{
-			o.domainFlag(), o.nameFlag(),
+		Flags: o.flags(
 			&cli.BoolFlag{Name: "force", Destination: &o.Force, Usage: "get a new certificate now, with the same key"},
 			&cli.BoolFlag{Name: "dry-run", Destination: &o.dryRun, Usage: "show what would be done, and do nothing"},
-			&cli.BoolFlag{Name: "new-lineage", Destination: &o.NewLineage, Usage: "start with new keys although clients may know others; needs --name"},
-		},
+			&cli.BoolFlag{Name: "new-lineage", Destination: &o.NewLineage, Usage: "start with new keys although clients may know others; needs --name or --domain"},
+		),
 		Action: func(c *cli.Context) error {
-			if o.NewLineage && len(o.names.Value()) == 0 {
-				return usagef("--new-lineage gives up keys that clients may know: say for which certificate, with --name")
+			if o.NewLineage && o.all() {
+				return usagef("--new-lineage gives up keys that clients may know: say for which certificate, with --name or --domain")
 			}
 			if o.dryRun {
 				return runPlan(c.Context, g, &o.selection, o.Options, false)

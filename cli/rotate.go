@@ -17,8 +17,7 @@ func rotateCommand(g *globals) *cli.Command {
 	return &cli.Command{
 		Name:  "rotate",
 		Usage: "switch to the first backup key, if that locks no client out",
-		Flags: []cli.Flag{
-			s.oneNameFlag(),
+		Flags: s.oneFlags(
 			&cli.BoolFlag{Name: "undo", Destination: &o.Undo, Usage: "go back to the previous key, while its pin is still in the pin set"},
 			&cli.BoolFlag{Name: "when-open", Destination: &o.WhenOpen, Usage: "if the gate is closed, wait: a later run switches once it is open"},
 			&cli.BoolFlag{Name: "compromised", Destination: &o.Compromised, Usage: "others may have the active key: replace it at once, stop publishing its pin, revoke its certificates"},
@@ -26,7 +25,7 @@ func rotateCommand(g *globals) *cli.Command {
 			&cli.BoolFlag{Name: "now", Destination: &o.Now, Usage: "with --compromised: do not wait for hosts that fail to serve the new key"},
 			&cli.BoolFlag{Name: "accept-breakage", Destination: &o.AcceptBreakage, Usage: "with --compromised: switch even if that locks clients out"},
 			&cli.BoolFlag{Name: "dry-run", Destination: &dryRun, Usage: "show what would be done, and do nothing"},
-		},
+		),
 		Action: func(c *cli.Context) error {
 			if err := s.one("rotate"); err != nil {
 				return err

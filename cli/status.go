@@ -21,7 +21,7 @@ func statusCommand(g *globals) *cli.Command {
 	return &cli.Command{
 		Name:  "status",
 		Usage: "show certificates, keys and channels, what comes next and what is wrong",
-		Flags: []cli.Flag{s.nameFlag(), jsonFlag(&asJSON)},
+		Flags: s.flags(jsonFlag(&asJSON)),
 		Action: func(c *cli.Context) error {
 			return runStatus(c.Context, g, &s, asJSON)
 		},
