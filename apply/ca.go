@@ -192,8 +192,11 @@ func (r *Runner) newDNS01(d config.DNS01) (*acme.Solver, error) {
 	}
 	acme.Hide(dns.Secrets(env)...)
 	provider, err := r.DNS.Open(d.Provider, env)
-	if err != nil {
-		return nil, acme.Hidden(err)
+	switch {
+	case err != nil && d.EnvFile == "":
+		return nil, fmt.Errorf("%w; put the variables that it needs into a file, and name that as env_file under dns-01", acme.Hidden(err))
+	case err != nil:
+		return nil, fmt.Errorf("%w; they come from %s", acme.Hidden(err), d.EnvFile)
 	}
 	return acme.NewDNS01(provider, acme.Propagation{
 		Authoritative: d.Propagation.Check == "authoritative",

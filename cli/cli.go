@@ -147,7 +147,7 @@ func newApp(env Env) *cli.App {
 				return g.printVersion()
 			}
 			if first := c.Args().First(); first != "" && first != "help" {
-				return usagef("there is no command %q", first)
+				return usagef("there is no command %q%s", first, elsewhere(first))
 			}
 			return cli.ShowAppHelp(c)
 		},
@@ -194,4 +194,27 @@ func (g *globals) prepare(cmd *cli.Command) {
 	}
 }
 
-func onUsageError(_ *cli.Context, err error, _ bool) error { return usageError{err} }
+func onUsageError(_ *cli.Context, err error, _ bool) error {
+	const undefined = "flag provided but not defined: "
+	if flag, ok := strings.CutPrefix(err.Error(), undefined); ok {
+		return usagef("%s%s%s", undefined, flag, elsewhere(flag))
+	}
+	return usageError{err}
+}
+
+// elsewhere says what takes the place of a word that users of other clients type.
+func elsewhere(word string) string {
+	instead := map[string]string{
+		"certonly": "renew", "run": "renew", "issue": "renew", "-issue": "renew", "certificates": "status", "list": "status", "show": "status",
+		"delete": "lineage drop, once the certificate is out of the configuration", "revoke": "rotate --compromised", "reuse-key": "renew, which always keeps the key",
+		"-d": "--domain", "-q": "renew without it: with nothing due it prints nothing", "-quiet": "renew without it: with nothing due it prints nothing",
+		"-force-renewal": "--force", "-cert-name": "--name", "-n": "--name", "-c": "--config", "-test-cert": "acme: {directory: letsencrypt-staging} in the configuration",
+		"-staging": "acme: {directory: letsencrypt-staging} in the configuration", "-email": "acme: {email: ...} in the configuration", "-m": "acme: {email: ...} in the configuration",
+		"-w": "challenge: {http-01: {webroot: ...}} in the configuration", "-webroot": "challenge: {http-01: {webroot: ...}} in the configuration",
+		"-deploy-hook": "deploy in the configuration", "-post-hook": "deploy in the configuration", "-key-type": "key_type in the configuration", "-reuse-key": "renew, which always keeps the key",
+	}[word]
+	if instead == "" {
+		return ""
+	}
+	return "; with keepkey it is " + instead
+}

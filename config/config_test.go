@@ -112,7 +112,7 @@ certificates:
 var bad = []struct{ name, yaml, want string }{
 	{"empty", "", "/c.yaml: the file is empty"},
 	{"not UTF-8", "state: \xff", "/c.yaml:1: the file is not UTF-8 text: it has the byte 0xff here"},
-	{"a tab", "acme:\n\temail: x", "/c.yaml:2: found character that cannot start any token"},
+	{"a tab", "acme:\n\temail: x", "/c.yaml:2: the line is indented by a tab: want spaces"},
 	{"two documents", minimal + "---\n" + minimal, "/c.yaml:4: a second document begins here; want only one"},
 	{"a list", "- a", "/c.yaml:1: want keys and values, found a list"},
 	{"nothing to do", "acme: {accept_terms: true}", "/c.yaml:1: certificates: no certificate is configured: want a list with at least one"},
@@ -132,6 +132,9 @@ var bad = []struct{ name, yaml, want string }{
 	{"a read back in the state directory, which comes later", channel("{name: a, format: json, lifetime: 1d, publish: [{file: /p}], read_back: {file: ../s/a}}") + "\nstate: /s\n", `/c.yaml:4: certificates[0].channels[0].read_back.file: "/s/a" is in the state directory /s`},
 	{"a password in an address", `acme: {accept_terms: true, directory: "http://me:secret@ca.example/x?key=secret"}` + "\ncertificates: []", `/c.yaml:1: acme.directory: "http://...@ca.example/x?..." is not an ACME directory`},
 	{"a token in a webhook's address", channel(`{name: a, format: json, lifetime: 1d, publish: [{webhook: {url: "http://u:secret@hooks.example/a?token=secret"}}]}`), `/c.yaml:4: certificates[0].channels[0].publish[0].webhook.url: "http://...@hooks.example/a?...": want an https URL (http to this machine only)`},
+	{"a value that YAML reserves", "acme: {accept_terms: true}\ncertificates: [{domains: [@a]}]", "/c.yaml:2: found character that cannot start any token: put the value in quotes"},
+	{"an IP address", certificate("domains: [192.0.2.1]"), `/c.yaml:3: certificates[0].domains[0]: "192.0.2.1" is an IP address, for which keepkey obtains no certificates`},
+	{"a command in one piece", certificate(`domains: [a.example.com]` + "\n   " + `deploy: [{command: ["systemctl reload nginx"]}]`), `/c.yaml:4: certificates[0].deploy[0].command: there is no program "systemctl reload nginx": if these are a program and its arguments, write them apart: [systemctl, reload, nginx]`},
 	{"a CA without TLS", `acme: {accept_terms: true, directory: "http://ca.example"}` + "\ncertificates: []", `/c.yaml:1: acme.directory: "http://ca.example" is not an ACME directory`},
 	{"no e-mail address", "acme: {accept_terms: true, email: ops}\ncertificates: []", `/c.yaml:1: acme.email: "ops" is not an e-mail address`},
 	{"a missing bundle", "acme: {accept_terms: true, ca_bundle: no.pem}\ncertificates: []", "/c.yaml:1: acme.ca_bundle: cannot read \"/no.pem\": no such file or directory"},

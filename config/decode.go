@@ -199,7 +199,7 @@ func (d *decoder) domains(dest *[]string, n *yaml.Node, path string) (wildcards 
 		}
 	})
 	if n.Kind == yaml.SequenceNode && (len(n.Content) == 0 || len(n.Content) > maxDomains) {
-		d.errorf(n, path, "%d domain names: want 1 to %d", len(n.Content), maxDomains)
+		d.errorf(n, path, "%d domain names: want 1 to %d, which is what CAs take; make several certificates of them", len(n.Content), maxDomains)
 	}
 	return wildcards
 }

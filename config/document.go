@@ -27,7 +27,7 @@ func document(file string, data []byte) (*yaml.Node, error) {
 		return refuse(0, "the file is empty")
 	} else if err != nil {
 		line, text := yamlError(err)
-		return refuse(line, "%s", text)
+		return refuse(line, "%s", inWords(text, data, line))
 	}
 	if err := dec.Decode(&second); err == nil {
 		return refuse(second.Line, "a second document begins here; want only one")
@@ -58,6 +58,21 @@ func notText(data []byte) (line int, text string) {
 		i += size
 	}
 	return 0, ""
+}
+
+// inWords says what the library's commonest error means in that line.
+func inWords(text string, data []byte, line int) string {
+	if !strings.HasPrefix(text, "found character that cannot start any token") {
+		return text
+	}
+	lines := strings.Split(string(data), "\n")
+	if line < 1 || line > len(lines) {
+		return text
+	}
+	if at := lines[line-1]; strings.Contains(at[:len(at)-len(strings.TrimLeft(at, " \t"))], "\t") {
+		return "the line is indented by a tab: want spaces"
+	}
+	return text + ": put the value in quotes"
 }
 
 var yamlLine = regexp.MustCompile(`^line (\d+): `)

@@ -22,7 +22,7 @@ func ParseDomain(s string) (string, error) {
 		return "", errors.New("a domain name is empty")
 	}
 	if _, err := netip.ParseAddr(strings.TrimSuffix(rest, ".")); err == nil {
-		return "", fmt.Errorf("%.300q is an IP address: want a domain name", s)
+		return "", fmt.Errorf("%.300q is an IP address, for which keepkey obtains no certificates: want a domain name", s)
 	}
 	ascii, err := toASCII(rest)
 	if err != nil {

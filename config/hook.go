@@ -1,9 +1,12 @@
 package config
 
 import (
+	"errors"
+	"io/fs"
 	"maps"
 	"net"
 	"net/url"
+	"os/exec"
 	"slices"
 	"strings"
 	"time"
@@ -107,6 +110,12 @@ func (d *decoder) command(n *yaml.Node, path string) []string {
 	}
 	if strings.Contains(args[0], "/") {
 		args[0] = d.resolve(args[0])
+	}
+	if words := strings.Fields(args[0]); len(words) > 1 {
+		if _, err := exec.LookPath(args[0]); errors.Is(err, fs.ErrNotExist) || errors.Is(err, exec.ErrNotFound) {
+			d.errorf(n, path, "there is no program %.100q: if these are a program and its arguments, write them apart: [%s]", args[0], strings.Join(words, ", "))
+			return nil
+		}
 	}
 	return args
 }

@@ -45,7 +45,7 @@ var complete = []struct {
 	{"a bundle that is a directory", "acme: {accept_terms: true, ca_bundle: /}\ncertificates: [{domains: [a.example.com]}]", []string{
 		`/c.yaml:1: acme.ca_bundle: "/" is a directory: want the path of a file with certificates in PEM`,
 	}},
-	{"a tab in the first line", "\tacme: 1", []string{"/c.yaml:1: found character that cannot start any token"}},
+	{"a tab in the first line", "\tacme: 1", []string{"/c.yaml:1: the line is indented by a tab: want spaces"}},
 	{"a control character", "acme: 1\nstate: a\x01b\n", []string{"/c.yaml:2: control characters are not allowed: U+0001"}},
 	{"comments only", "# nothing\n", []string{"/c.yaml: the file is empty"}},
 	{"null", "~", []string{"/c.yaml:1: want keys and values, found nothing"}},

@@ -6,6 +6,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -84,5 +85,13 @@ func TestGroupReadsWhatIsLiveAndNothingElse(t *testing.T) {
 	}
 	if err := asMember("touch", filepath.Join(live, "x")); err == nil {
 		t.Error("a member can write")
+	}
+}
+
+func TestAGroupThatIsNotThereIsNamed(t *testing.T) {
+	t.Parallel()
+	_, err := OpenLocked(filepath.Join(t.TempDir(), "state"), "no-such-group")
+	if err == nil || !strings.Contains(err.Error(), `there is no group "no-such-group", which the configuration names: make it with groupadd --system no-such-group`) {
+		t.Error(err)
 	}
 }

@@ -345,7 +345,13 @@ func (s *Store) ensureDir(path string, a durable.Access) error {
 	if info.Mode().Perm() == a.Mode && (a.Group == 0 || a.Group == gid) {
 		return nil
 	}
-	if err := durable.GrantDir(path, a); err != nil {
+	err = durable.GrantDir(path, a)
+	if errors.Is(err, fs.ErrPermission) && a.Group != 0 {
+		group := groupName(a.Group)
+		return fmt.Errorf("%s cannot be given to the configured group %s: keepkey's user is not in it; run usermod -aG %s %s, and start keepkey anew: %w",
+			path, group, group, plainName(os.Geteuid()), err)
+	}
+	if err != nil {
 		return fmt.Errorf("%s cannot be given the mode %04o and the configured group: %w", path, a.Mode, err)
 	}
 	return nil
@@ -362,8 +368,8 @@ func checkDir(dir string) error {
 	}
 	owner := int(info.Sys().(*syscall.Stat_t).Uid)
 	if me := os.Geteuid(); owner != me {
-		return fmt.Errorf("state directory %s belongs to %s, but keepkey runs as %s; run it as the owner, so that no key ends up with the wrong one",
-			dir, userName(owner), userName(me))
+		return fmt.Errorf("state directory %s belongs to %s, but keepkey runs as %s; run it as the owner, so that no key ends up with the wrong one: runuser -u %s -- keepkey ..., or sudo -u %[4]s keepkey ...",
+			dir, userName(owner), userName(me), plainName(owner))
 	}
 	if m := info.Mode().Perm(); m&0o022 != 0 {
 		return fmt.Errorf("state directory %s can be written by others (mode %04o); run chmod go-w %s and look for changes that are not yours", dir, m, dir)
@@ -372,10 +378,25 @@ func checkDir(dir string) error {
 }
 
 func userName(uid int) string {
-	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
-		return fmt.Sprintf("%s (uid %d)", u.Username, uid)
+	if name := plainName(uid); name != "#"+strconv.Itoa(uid) {
+		return fmt.Sprintf("%s (uid %d)", name, uid)
 	}
 	return fmt.Sprintf("uid %d", uid)
+}
+
+// plainName returns a user's name as commands take it.
+func plainName(uid int) string {
+	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
+		return u.Username
+	}
+	return "#" + strconv.Itoa(uid)
+}
+
+func groupName(gid int) string {
+	if g, err := user.LookupGroupId(strconv.Itoa(gid)); err == nil {
+		return g.Name
+	}
+	return strconv.Itoa(gid)
 }
 
 func lookupGroup(name string) (int, error) {
@@ -383,6 +404,9 @@ func lookupGroup(name string) (int, error) {
 		return 0, nil
 	}
 	g, err := user.LookupGroup(name)
+	if errors.As(err, new(user.UnknownGroupError)) {
+		return 0, fmt.Errorf("there is no group %q, which the configuration names: make it with groupadd --system %s, or name another", name, name)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("configured group %q: %w", name, err)
 	}
