@@ -368,7 +368,7 @@ func checkDir(dir string) error {
 	}
 	owner := int(info.Sys().(*syscall.Stat_t).Uid)
 	if me := os.Geteuid(); owner != me {
-		return fmt.Errorf("state directory %s belongs to %s, but keepkey runs as %s; run it as the owner, so that no key ends up with the wrong one: runuser -u %s -- keepkey ..., or sudo -u %[4]s keepkey ...",
+		return fmt.Errorf("state directory %s belongs to %s, but keepkey runs as %s; run it as the owner, so that no key ends up with the wrong one: runuser -u %s -- keepkey COMMAND, or sudo -u %[4]s keepkey COMMAND",
 			dir, userName(owner), userName(me), plainName(owner))
 	}
 	if m := info.Mode().Perm(); m&0o022 != 0 {
