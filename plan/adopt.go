@@ -33,6 +33,10 @@ type Evidence struct {
 	Chosen pinset.Pin
 }
 
+// unseenVersions is how many versions may have been published since an old backup, where no
+// channel shows it: clients may refuse a version that is lower than the one they have.
+const unseenVersions = 1000
+
 // Adopt concludes which key of this lineage is the active one by now. It is one of
 // in.Disk.Keys, whether or not the state knows it. Where nothing shows it, or where it is a
 // key that is not here, the error is a [*Refusal].
@@ -52,8 +56,11 @@ func Adopt(in Input, e Evidence) (Adoption, error) {
 		}
 	}
 	a.Version++
-	if len(newest)+len(e.Served) == 0 {
-		return no(Finding{Code: NothingSeen})
+	if len(newest)+len(e.Served) == 0 && e.Chosen.IsZero() {
+		return no(Finding{Code: NothingSeen, Pins: in.candidates()})
+	}
+	if len(newest) == 0 {
+		a.Version += unseenVersions
 	}
 	here := func(pin pinset.Pin) bool {
 		k := in.State.key(pin)

@@ -39,6 +39,7 @@ func TestWhatIsOutThereShowsTheActiveKey(t *testing.T) {
 		{name: "two addresses that differ", served: []Served{{"a:443", testPin(1)}, {"b:443", testPin(2)}}, code: ServedKeyNotHere},
 		{name: "a person chooses one of them", served: []Served{{"a:443", testPin(1)}, {"b:443", testPin(2)}}, chosen: 2, want: 2},
 		{name: "a person chooses one that no client accepts", seen: map[string][]Sighting{"app": {doc(7, 8, 9)}}, chosen: 1, want: 1},
+		{name: "a person chooses where nothing is seen", chosen: 1, want: 1},
 		{name: "a person chooses one that is not here", seen: map[string][]Sighting{"app": {doc(7, 8, 9)}}, chosen: 9, code: NoSuchKey},
 		{name: "a key whose file is lost", seen: map[string][]Sighting{"app": {doc(7, 2, 8)}}, change: func(in *Input) {
 			in.Disk.Keys = slices.DeleteFunc(in.Disk.Keys, func(pin pinset.Pin) bool { return pin == testPin(2) })
@@ -114,6 +115,9 @@ func TestWhatIsOutThereShowsTheActiveKey(t *testing.T) {
 				if p.Blocks {
 					t.Errorf("it does not go on: %+v", p)
 				}
+			}
+			if len(tt.seen) == 0 && a.Version <= unseenVersions {
+				t.Errorf("version %d may be lower than what clients have", a.Version)
 			}
 			if v := Wanted(in).Version; v <= a.Version || (v <= 7 && len(tt.seen["app"]) > 0 && tt.seen["app"][0].Version == 7) {
 				t.Errorf("the next version is %d", v)

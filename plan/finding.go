@@ -66,7 +66,7 @@ const (
 	NoWayBack        Code = "no-way-back"         // to a compromised key
 	NoSuccessor      Code = "no-successor"        // no backup key can take over
 	NoSuchKey        Code = "no-such-key"         // Pin, or Target: what was asked for
-	NothingSeen      Code = "nothing-seen"        // nothing shows what clients know by now
+	NothingSeen      Code = "nothing-seen"        // nothing shows what clients know by now; Pins: the keys that there are
 	NoKeyAccepted    Code = "no-key-accepted"     // no key of the lineage is in what clients get; Pins: those that there are
 	ServedKeyNotHere Code = "served-key-not-here" // Target, Pin; Pins: those that there are
 	NothingToAdopt   Code = "nothing-to-adopt"    // what is out there is on record

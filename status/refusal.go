@@ -45,7 +45,7 @@ func refused(p *Problem, name string, f plan.Finding) bool {
 		return p.say(unchanged, "see the keys: keepkey pins --all --name "+name)
 	case plan.NothingSeen:
 		p.Subject = "nothing shows which pin sets clients have by now, or which key is served: no channel can be read, and no address to check answers"
-		return p.say(unchanged, "restore the newest backup of the state directory")
+		return p.say(unchanged, chooseKey(name, f.Pins)...)
 	case plan.NoKeyAccepted:
 		p.Subject = "no key of this lineage is in every pin set that clients get"
 		return p.say(unchanged, chooseKey(name, f.Pins)...)
