@@ -119,6 +119,9 @@ func (c *Client) signer(ctx context.Context, accountURL string, key crypto.Signe
 		client := &http.Client{Transport: c.guard, CheckRedirect: sameHost}
 		return api.New(client, c.cfg.UserAgent, c.cfg.Directory, accountURL, key)
 	})
+	if p := (*Problem)(nil); errors.As(err, &p) && (p.Status == http.StatusNotFound || p.Status == http.StatusMethodNotAllowed) {
+		return nil, fmt.Errorf("CA %s: there is no ACME directory at that URL: %w", c.cfg.Directory, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("CA %s: %w", c.cfg.Directory, err)
 	}

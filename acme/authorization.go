@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/go-acme/lego/v4/acme"
+	"github.com/go-acme/lego/v4/challenge"
 )
 
 // authz is an authorization that waits for its challenge.
@@ -112,13 +113,26 @@ func (c *Client) awaitAuthorization(ctx context.Context, a authz) error {
 			// By RFC 8555 section 8 a challenge with an error is invalid, and its
 			// authorization with it. Some CAs (step-ca) tell the error and try again.
 			if problem := challengeProblem(got); problem != "" {
-				told = fmt.Sprintf("the %s challenge for %s failed%s", a.challenge.Type, a.domain, problem)
+				told = fmt.Sprintf("the %s challenge for %s failed%s%s", a.challenge.Type, a.domain, problem, advice(a))
 			}
 			return false, told, nil
 		}
-		return false, "", fmt.Errorf("the CA did not accept the %s challenge for %s: the authorization is %.50q%s",
-			a.challenge.Type, a.domain, got.Status, challengeProblem(got))
+		return false, "", fmt.Errorf("the CA did not accept the %s challenge for %s: the authorization is %.50q%s%s",
+			a.challenge.Type, a.domain, got.Status, challengeProblem(got), advice(a))
 	})
+}
+
+// advice says what a person can look at when a CA could not see the answer.
+func advice(a authz) string {
+	switch challenge.Type(a.challenge.Type) {
+	case challenge.HTTP01:
+		return fmt.Sprintf("; see that %s leads to this machine from the internet, and port 80 to keepkey or the webroot", a.domain)
+	case challenge.TLSALPN01:
+		return fmt.Sprintf("; see that %s leads to this machine from the internet, and port 443 to keepkey", a.domain)
+	case challenge.DNS01:
+		return fmt.Sprintf("; see that the provider's zone is the one that the internet asks for _acme-challenge.%s, and give propagation more time", a.domain)
+	}
+	return ""
 }
 
 // challengeProblem tells what a CA says went wrong with an authorization.

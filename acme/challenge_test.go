@@ -192,7 +192,7 @@ func TestChallengeThatFailsIsNamedWithTheCAsReason(t *testing.T) {
 	r := w.request("api.example.com", "bad.example.com")
 	r.solver = acme.NewWebroot(t.TempDir()) // which nobody serves
 	_, err := obtain(t.Context(), w.client(), r)
-	wantError(t, err, "http-01 challenge for bad.example.com", "http-01 challenge for api.example.com", `"invalid"`, "connection")
+	wantError(t, err, "http-01 challenge for bad.example.com", "http-01 challenge for api.example.com", `"invalid"`, "connection", "see that bad.example.com leads to this machine from the internet, and port 80 to keepkey or the webroot")
 }
 
 func TestAuthorizationsThatAreValidAreNotProvenAgain(t *testing.T) {

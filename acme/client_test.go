@@ -2,6 +2,7 @@ package acme_test
 
 import (
 	"bytes"
+	"crypto/x509"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -94,4 +95,20 @@ func TestWhatLegoLogsIsForDebugging(t *testing.T) {
 			fatal()
 		}()
 	}
+}
+
+func TestWrongCAsAreExplained(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, acmetest.Options{})
+	good := w.cfg
+	w.cfg.Roots = x509.NewCertPool()
+	_, err := w.connect()
+	wantError(t, err, "is not trusted; a private CA's root certificate goes into a file that ca_bundle names")
+	if !acme.Unanswered(err) {
+		t.Error("it counts as an answer")
+	}
+	w.cfg = good
+	w.cfg.Directory += "ectory"
+	_, err = w.connect()
+	wantError(t, err, "there is no ACME directory at that URL")
 }

@@ -3,6 +3,7 @@ package acme
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -104,6 +105,9 @@ func (g *guard) explain(ctx context.Context, req *http.Request, err error) error
 		return context.Cause(g.ctx)
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return &unanswered{fmt.Errorf("%s did not answer within %s", req.URL, g.timeout)}
+	}
+	if errors.As(err, new(x509.UnknownAuthorityError)) {
+		return &unanswered{fmt.Errorf("%s is not trusted; a private CA's root certificate goes into a file that ca_bundle names: %w", req.URL.Host, err)}
 	}
 	return &unanswered{fmt.Errorf("no answer from %s: %w", req.URL, err)}
 }
