@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"strconv"
@@ -130,7 +131,11 @@ func (r *Runner) connect(ctx context.Context, ca config.ACME) (*acme.Client, err
 		if err != nil {
 			return nil, fmt.Errorf("eab.hmac_file: %w", err)
 		}
-		cfg.EAB = &acme.EAB{KID: ca.EAB.KID, HMACKey: strings.TrimSpace(string(hmac))}
+		key := strings.TrimRight(strings.TrimSpace(string(hmac)), "=")
+		if _, err := base64.RawURLEncoding.DecodeString(key); err != nil || key == "" {
+			return nil, fmt.Errorf("eab.hmac_file: %s does not hold a key in base64url, as a CA gives it to you", ca.EAB.HMACFile)
+		}
+		cfg.EAB = &acme.EAB{KID: ca.EAB.KID, HMACKey: key}
 	}
 	r.accounts.Lock()
 	defer r.accounts.Unlock()

@@ -35,6 +35,11 @@ func TestConfigurationOfACAReachesIt(t *testing.T) {
 	if len(rep.Problems) != 1 || !strings.Contains(problems(rep)[0], "acme.eab") {
 		t.Errorf("without a binding: %q, want a problem that says what to set", problems(rep))
 	}
+	cert.ACME.EAB = &config.EAB{KID: "kid-1", HMACFile: w.write("no-hmac", []byte("the <secret>\n"))}
+	rep = w.renew(cert, force)
+	if len(rep.Problems) != 1 || !strings.Contains(problems(rep)[0], "no-hmac does not hold a key in base64url") || strings.Contains(problems(rep)[0], "<secret>") {
+		t.Errorf("with a key that is none: %q", problems(rep))
+	}
 	cert.ACME.EAB = &config.EAB{KID: "kid-1", HMACFile: w.write("hmac", []byte(secret+"\n"))}
 	live := w.mustRenew(cert, force)
 	if got := live.NotAfter.Sub(live.NotBefore).Round(time.Hour); got != 6*24*time.Hour {
