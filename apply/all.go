@@ -13,29 +13,40 @@ type Observer interface {
 	End(i int, rep Report) // i is the lineage's place among those of the run
 }
 
-// All works on several lineages, at most limit at a time. One that fails does not keep
-// the others from being tried. It returns when all are done.
+// All works on several lineages, at most limit at a time of those that use one CA, so that
+// a CA that is slow keeps no other waiting. One that fails does not keep the others from
+// being tried. It returns when all are done.
 func (r *Runner) All(ctx context.Context, certs []config.Certificate, o Options, limit int, watch Observer) {
 	o.began = r.Now()
-	next := make(chan int)
 	var watching sync.Mutex
-	var wg sync.WaitGroup
-	for range min(limit, len(certs)) {
-		wg.Go(func() {
-			for i := range next {
-				watching.Lock()
-				watch.Begin(certs[i].Name)
-				watching.Unlock()
-				rep := r.Renew(ctx, certs[i], o)
-				watching.Lock()
-				watch.End(i, rep)
-				watching.Unlock()
-			}
-		})
+	one := func(i int) {
+		watching.Lock()
+		watch.Begin(certs[i].Name)
+		watching.Unlock()
+		rep := r.Renew(ctx, certs[i], o)
+		watching.Lock()
+		watch.End(i, rep)
+		watching.Unlock()
 	}
-	for i := range certs {
+	ofCA := make(map[string]chan int)
+	var wg sync.WaitGroup
+	for i, cert := range certs {
+		next := ofCA[cert.ACME.Directory]
+		if next == nil {
+			next = make(chan int, len(certs))
+			ofCA[cert.ACME.Directory] = next
+		}
 		next <- i
 	}
-	close(next)
+	for _, next := range ofCA {
+		close(next)
+		for range min(limit, len(next)) {
+			wg.Go(func() {
+				for i := range next {
+					one(i)
+				}
+			})
+		}
+	}
 	wg.Wait()
 }

@@ -2,6 +2,7 @@ package apply_test
 
 import (
 	"bytes"
+	"context"
 	"crypto"
 	"fmt"
 	"net/http"
@@ -275,4 +276,51 @@ func TestASwitchThatIsRefusedDoesNotStarveTheRenewal(t *testing.T) {
 	if pinset.OfCertificate(w.live(cert)) == pinset.OfCertificate(old) {
 		t.Error("the key was not switched when the CA took it")
 	}
+}
+
+// endOf tells when a lineage's turn is over.
+type endOf struct {
+	name string
+	over chan<- apply.Report
+}
+
+func (endOf) Begin(string) {}
+func (e endOf) End(_ int, rep apply.Report) {
+	if rep.Name == e.name {
+		e.over <- rep
+	}
+}
+
+// An order can take a quarter of an hour. As many as there are workers keep another CA's
+// certificate from nothing.
+func TestACAThatIsSlowKeepsNoOtherWaiting(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, acmetest.Options{})
+	quick, err := acmetest.Start(acmetest.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(quick.Close)
+	var certs []config.Certificate
+	for i := range atOnce {
+		certs = append(certs, w.cert(fmt.Sprintf("slow%d", i), fmt.Sprintf("slow%d.example.com", i)))
+	}
+	last := w.cert("quick", "quick.example.com")
+	last.ACME.Directory, last.ACME.CABundle = quick.Directory, w.write("quick.pem", quick.CAPEM)
+	last.Challenge = config.Challenge{HTTP01: &config.HTTP01{Listen: quick.HTTPAddr}}
+	certs = append(certs, last)
+	w.ca.Misbehave(acmetest.Stall(acmetest.NewOrder))
+	w.requestTimeout = time.Hour
+	ctx, cancel := context.WithCancel(t.Context())
+	over := make(chan apply.Report, 1)
+	ended := make(chan struct{})
+	go func() {
+		w.runner().All(ctx, certs, apply.Options{}, atOnce, endOf{"quick", over})
+		close(ended)
+	}()
+	if rep := <-over; len(rep.Problems) > 0 || !rep.Did(plan.Install) {
+		t.Errorf("done %q, problems %q", brief(rep.Done), problems(rep))
+	}
+	cancel()
+	<-ended
 }
