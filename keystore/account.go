@@ -86,7 +86,10 @@ func (a *Account) ensure() error {
 // Key returns the account's key and whether it was just made.
 func (a *Account) Key() (key crypto.Signer, fresh bool, err error) {
 	path := a.dir + "/key.pem"
-	data, _, err := readFile(path, maxFile)
+	data, mode, err := readFile(path, maxFile)
+	if err == nil && mode&0o077 != 0 {
+		return nil, false, fmt.Errorf("account key %s can be read by others (mode %04o); if nobody did, run chmod 600 on it; else remove it to register a new account", path, mode)
+	}
 	if err == nil {
 		key, err := ParseKey(data)
 		if err != nil {

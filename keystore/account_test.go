@@ -84,3 +84,21 @@ func TestDamagedAccountKeyIsNotReplaced(t *testing.T) {
 func sameKey(a, b crypto.Signer) bool {
 	return a.Public().(*ecdsa.PublicKey).Equal(b.Public())
 }
+
+func TestAnAccountKeyThatOthersCanReadIsRefused(t *testing.T) {
+	t.Parallel()
+	s := openStore(t)
+	a, err := s.Account("https://ca.example/dir", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, fresh, err := a.Key(); !fresh || err != nil {
+		t.Fatal(fresh, err)
+	}
+	if err := os.Chmod(a.dir+"/key.pem", 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := a.Key(); err == nil || !strings.Contains(err.Error(), "can be read by others (mode 0640); if nobody did, run chmod 600") {
+		t.Error(err)
+	}
+}

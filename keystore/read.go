@@ -14,7 +14,7 @@ const (
 	maxLedger = 64 << 20
 )
 
-// readFile reads a regular file of at most limit bytes, without following a symbolic
+// readFile reads a regular file of ours of at most limit bytes, without following a symbolic
 // link in its last element, and returns its permissions with the content. It uses the
 // system calls themselves: an [os.File] costs as much again as reading the small files
 // here, and a run over thousands of lineages does little else.
@@ -34,6 +34,9 @@ func readFile(path string, limit int64) (data []byte, mode fs.FileMode, err erro
 	}
 	if info.Mode&syscall.S_IFMT != syscall.S_IFREG {
 		return nil, 0, fmt.Errorf("%s is not a regular file", path)
+	}
+	if int(info.Uid) != os.Geteuid() {
+		return nil, 0, fmt.Errorf("%s belongs to %s, who could change it: see that nobody did, and run chown %s on it", path, userName(int(info.Uid)), plainName(os.Geteuid()))
 	}
 	if info.Size > limit {
 		return nil, 0, fmt.Errorf("%s is %d bytes long, more than the %d that keepkey ever writes", path, info.Size, limit)
