@@ -122,3 +122,26 @@ func TestACompromisedSuccessorGivesWay(t *testing.T) {
 		t.Errorf("without another key: %v", err)
 	}
 }
+
+// A switch can fail while the gate is open, and the gate close again, since an old pin set came
+// back. Then it waits for the gate, and nothing is wrong.
+func TestASwitchThatFailedIsNoProblemWhileTheGateIsClosed(t *testing.T) {
+	t.Parallel()
+	in := read()
+	in.Goal.Backups = 1
+	in.State = after(t, in.State, Action{Kind: BeginRollover, Pin: testPin(3)}, Result{At: in.Now})
+	in.State = after(t, in.State, Action{Kind: SwitchKey, Pin: testPin(3)}, Result{At: in.Now, Failed: &Failed{Text: "refused"}})
+	for days, problem := range map[time.Duration]bool{1: false, 40: true} {
+		in := in
+		in.Now = t0.Add(days * day)
+		in.Now = in.Now.Add(13 * time.Hour)
+		next, note := switchKey(in)
+		if next.Kind != SwitchKey || note != nil || next.Why.Gate.Open != problem {
+			t.Fatalf("day %d: %+v, %+v", days, next, note)
+		}
+		found := slices.ContainsFunc(Next(in).Problems, func(f Finding) bool { return f.Action == SwitchKey })
+		if found != problem {
+			t.Errorf("day %d: a problem: %v", days, found)
+		}
+	}
+}

@@ -267,8 +267,12 @@ func (in Input) failure(a Action) (Failure, bool) {
 }
 
 // expected reports whether the success of an action is overdue: a forced renewal that
-// failed long before it was due is no reason to call anybody.
+// failed long before it was due is no reason to call anybody, and a switch that failed waits
+// for the gate where that is closed again.
 func (p *planner) expected(a Action) bool {
+	if a.Kind == SwitchKey {
+		return a.Why.Gate.Open
+	}
 	if a.Kind != Obtain || p.Force {
 		return true
 	}
