@@ -66,7 +66,11 @@ func (r *Runner) Adopt(ctx context.Context, cert config.Certificate, chosen pins
 	// The channels first: until all are on record, what was found keeps everything else.
 	for _, ch := range l.goal.Channels {
 		newest, _ := in.Ledger.Channel(ch.Name)
-		a := plan.Action{Kind: plan.AdoptChannel, Channel: ch.Name, Version: adoption.Version, Pin: adoption.Active, Clients: ch.Clients.Longer(newest.Clients)}
+		clients := ch.Clients.Longer(newest.Clients)
+		for _, s := range e.Sightings[ch.Name] {
+			clients.Lifetime = clients.Lifetime.Longer(s.Lifetime)
+		}
+		a := plan.Action{Kind: plan.AdoptChannel, Channel: ch.Name, Version: adoption.Version, Pin: adoption.Active, Clients: clients}
 		if err := l.commit(ctx, a, plan.Result{}); err != nil {
 			return err
 		}

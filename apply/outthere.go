@@ -80,7 +80,7 @@ func (l *lineage) sight(ctx context.Context, ch config.Channel, p place) plan.Si
 		s.Junk = true
 		return s
 	}
-	s.Lineage, s.Version, s.Pins, s.Expires = found.Name, found.Version, found.Pins, found.Expires
+	s.Lineage, s.Version, s.Pins, s.Expires, s.Lifetime = found.Name, found.Version, found.Pins, found.Expires, found.Lifetime
 	return s
 }
 

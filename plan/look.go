@@ -62,6 +62,13 @@ type Sighting struct {
 	Version int
 	Pins    []pinset.Pin
 	Expires time.Time
+	// Lifetime is what the document says of it; zero where its format does not.
+	Lifetime pinset.Lifetime
+}
+
+// clients is what is known of the clients that get what was sighted.
+func (s Sighting) clients(known pinset.Clients) pinset.Clients {
+	return known.Longer(pinset.Clients{Lifetime: s.Lifetime})
 }
 
 // Meaning is what a sighting means.
@@ -145,7 +152,7 @@ func Judge(in Input, ch Channel, s Sighting) Meaning {
 		m.Sight = &Sight{Place: s.Place}
 	}
 	m.Sight.Found = pinset.Set{Version: cmp.Or(s.Version, newest.Version, 1), Pins: s.Pins}
-	m.Sight.Expires, m.Sight.Clients = s.Expires, ch.Clients.Longer(newest.Clients)
+	m.Sight.Expires, m.Sight.Clients = s.Expires, s.clients(ch.Clients.Longer(newest.Clients))
 	return m
 }
 
@@ -165,7 +172,7 @@ func (in Input) older(p pinset.Published, ch Channel, s Sighting, done bool, wro
 	}
 	m.Sight.Back = p.Version
 	if p.Found {
-		m.Sight.Back, m.Sight.Found, m.Sight.Expires, m.Sight.Clients = 0, pinset.Set{Version: p.Version, Pins: p.Pins}, p.Expires, p.Clients.Longer(ch.Clients)
+		m.Sight.Back, m.Sight.Found, m.Sight.Expires, m.Sight.Clients = 0, pinset.Set{Version: p.Version, Pins: p.Pins}, p.Expires, s.clients(p.Clients.Longer(ch.Clients))
 	}
 	return m
 }

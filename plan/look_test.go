@@ -291,3 +291,20 @@ func TestNothingIsHeldBackSilently(t *testing.T) {
 		}
 	}
 }
+
+// What was found may be from before a lifetime was cut, or not ours at all.
+func TestADocumentThatWasFoundCountsForAsLongAsItSays(t *testing.T) {
+	t.Parallel()
+	in := read()
+	for says, want := range map[pinset.Lifetime]pinset.Lifetime{
+		{Duration: 90 * day}: {Duration: 90 * day},
+		{Duration: day}:      {Duration: 30 * day}, // as it is configured
+		{Forever: true}:      {Forever: true},
+		{}:                   {Duration: 30 * day},
+	} {
+		m := Judge(in, in.Goal.Channels[0], Sighting{Place: "file a", Version: 1, Pins: []pinset.Pin{testPin(8), testPin(9)}, Lifetime: says})
+		if m.Sight == nil || m.Sight.Clients.Lifetime != want {
+			t.Errorf("%+v: %+v", says, m.Sight)
+		}
+	}
+}

@@ -66,6 +66,9 @@ type Found struct {
 	Pins    []pinset.Pin
 	Version int       // 0: the format carries none
 	Expires time.Time // zero: the format carries none, or the document does not expire
+	// Lifetime is how long its clients go on enforcing it after they downloaded it; zero:
+	// the format does not say.
+	Lifetime pinset.Lifetime
 }
 
 // Is reports whether the document found is that of a pin set that expires at a time,

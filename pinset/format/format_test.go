@@ -145,22 +145,22 @@ func TestFoundIsWhatWasPublished(t *testing.T) {
 		expires time.Time
 		want    bool
 	}{
-		{"the same", Found{"", []pinset.Pin{a, b}, 7, expiry}, 7, expiry, true},
-		{"in another order", Found{"", []pinset.Pin{b, a}, 7, expiry}, 7, expiry, true},
-		{"one pin twice", Found{"", []pinset.Pin{a, b, a}, 7, expiry}, 7, expiry, true},
-		{"a pin is missing", Found{"", []pinset.Pin{a}, 7, expiry}, 7, expiry, false},
-		{"a pin more", Found{"", []pinset.Pin{a, b, c}, 7, expiry}, 7, expiry, false},
-		{"a different pin", Found{"", []pinset.Pin{a, c}, 7, expiry}, 7, expiry, false},
-		{"no pins", Found{"", nil, 7, expiry}, 7, expiry, false},
-		{"an older version", Found{"", []pinset.Pin{a, b}, 6, expiry}, 7, expiry, false},
-		{"a newer version", Found{"", []pinset.Pin{a, b}, 8, expiry}, 7, expiry, false},
-		{"a format without versions", Found{"", []pinset.Pin{a, b}, 0, expiry}, 7, expiry, true},
-		{"an earlier expiry", Found{"", []pinset.Pin{a, b}, 7, expiry.Add(-time.Second)}, 7, expiry, false},
-		{"a later expiry", Found{"", []pinset.Pin{a, b}, 7, expiry.Add(time.Second)}, 7, expiry, false},
-		{"a fraction of a second", Found{"", []pinset.Pin{a, b}, 7, expiry}, 7, expiry.Add(999 * time.Millisecond), true},
-		{"in another time zone", Found{"", []pinset.Pin{a, b}, 7, expiry.In(time.FixedZone("", 3600))}, 7, expiry, true},
-		{"a format without expiries", Found{"", []pinset.Pin{a, b}, 7, never}, 7, expiry, true},
-		{"nothing was to expire", Found{"", []pinset.Pin{a, b}, 7, expiry}, 7, never, true},
+		{"the same", Found{"", []pinset.Pin{a, b}, 7, expiry, pinset.Lifetime{}}, 7, expiry, true},
+		{"in another order", Found{"", []pinset.Pin{b, a}, 7, expiry, pinset.Lifetime{}}, 7, expiry, true},
+		{"one pin twice", Found{"", []pinset.Pin{a, b, a}, 7, expiry, pinset.Lifetime{}}, 7, expiry, true},
+		{"a pin is missing", Found{"", []pinset.Pin{a}, 7, expiry, pinset.Lifetime{}}, 7, expiry, false},
+		{"a pin more", Found{"", []pinset.Pin{a, b, c}, 7, expiry, pinset.Lifetime{}}, 7, expiry, false},
+		{"a different pin", Found{"", []pinset.Pin{a, c}, 7, expiry, pinset.Lifetime{}}, 7, expiry, false},
+		{"no pins", Found{"", nil, 7, expiry, pinset.Lifetime{}}, 7, expiry, false},
+		{"an older version", Found{"", []pinset.Pin{a, b}, 6, expiry, pinset.Lifetime{}}, 7, expiry, false},
+		{"a newer version", Found{"", []pinset.Pin{a, b}, 8, expiry, pinset.Lifetime{}}, 7, expiry, false},
+		{"a format without versions", Found{"", []pinset.Pin{a, b}, 0, expiry, pinset.Lifetime{}}, 7, expiry, true},
+		{"an earlier expiry", Found{"", []pinset.Pin{a, b}, 7, expiry.Add(-time.Second), pinset.Lifetime{}}, 7, expiry, false},
+		{"a later expiry", Found{"", []pinset.Pin{a, b}, 7, expiry.Add(time.Second), pinset.Lifetime{}}, 7, expiry, false},
+		{"a fraction of a second", Found{"", []pinset.Pin{a, b}, 7, expiry, pinset.Lifetime{}}, 7, expiry.Add(999 * time.Millisecond), true},
+		{"in another time zone", Found{"", []pinset.Pin{a, b}, 7, expiry.In(time.FixedZone("", 3600)), pinset.Lifetime{}}, 7, expiry, true},
+		{"a format without expiries", Found{"", []pinset.Pin{a, b}, 7, never, pinset.Lifetime{}}, 7, expiry, true},
+		{"nothing was to expire", Found{"", []pinset.Pin{a, b}, 7, expiry, pinset.Lifetime{}}, 7, never, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -192,4 +192,20 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestADocumentSaysHowLongItsClientsHoldOn(t *testing.T) {
+	t.Parallel()
+	for said, want := range map[string]pinset.Lifetime{
+		`, "max_age_seconds": 86400`: {Duration: 24 * time.Hour},
+		``:                           {Forever: true},
+		`, "max_age_seconds": 0`:     {Forever: true},
+		`, "max_age_seconds": -5`:    {Forever: true},
+		`, "max_age_seconds": 9000000000000000000`: {Forever: true},
+	} {
+		doc := `{"schema": 1, "name": "api", "version": 3, "pins": [{"algorithm": "sha256", "value": "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}]` + said + `}`
+		if found, err := JSON.Decode([]byte(doc)); err != nil || found.Lifetime != want {
+			t.Errorf("%s: %+v, %v", said, found.Lifetime, err)
+		}
+	}
 }

@@ -52,6 +52,9 @@ func encodeJSON(d Document) ([]byte, error) {
 // the ledger.
 func wholeSeconds(t time.Time) time.Time { return t.UTC().Truncate(time.Second) }
 
+// maxAge is the longest that a document can say; anything longer is forever.
+const maxAge = 100 * 365 * 24 * time.Hour
+
 func decodeJSON(data []byte) (Found, error) {
 	var doc jsonDocument
 	if err := json.Unmarshal(data, &doc); err != nil {
@@ -60,7 +63,10 @@ func decodeJSON(data []byte) (Found, error) {
 	if doc.Schema != 1 || doc.Version < 1 || len(doc.Pins) == 0 {
 		return Found{}, fmt.Errorf("not a pin set document of schema 1: schema %d, version %d, %d pins", doc.Schema, doc.Version, len(doc.Pins))
 	}
-	found := Found{Name: doc.Name, Version: doc.Version, Expires: doc.Expires.UTC()}
+	found := Found{Name: doc.Name, Version: doc.Version, Expires: doc.Expires.UTC(), Lifetime: pinset.Lifetime{Forever: true}}
+	if doc.MaxAge > 0 && doc.MaxAge <= int64(maxAge/time.Second) {
+		found.Lifetime = pinset.Lifetime{Duration: time.Duration(doc.MaxAge) * time.Second}
+	}
 	for _, p := range doc.Pins {
 		if p.Algorithm != "sha256" {
 			return Found{}, fmt.Errorf("a pin with the algorithm %.50q: want sha256", p.Algorithm)
