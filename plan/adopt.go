@@ -154,6 +154,12 @@ func (s *State) adopt(a Action, r Result) error {
 	if s.key(a.Pin) == nil { // it was made after the backup
 		s.Keys = append(s.Keys, Key{Pin: a.Pin, Type: a.KeyType, Role: Retired, Digest: r.Digest, Created: r.At})
 	}
+	if a.Pin != from.Pin {
+		// Servers may not have left the key before yet: it is a switch like any other, but
+		// for the gate.
+		s.Rollover = &Rollover{From: from.Pin, To: a.Pin, Asked: r.At, Switched: r.At, Compromised: was == Compromised}
+		s.Since = r.At
+	}
 	s.key(from.Pin).Role = was
 	s.key(a.Pin).Role = Active
 	s.Stored = max(stored, a.Version)
