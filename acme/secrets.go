@@ -26,12 +26,16 @@ var secrets struct {
 func Hide(values ...string) {
 	secrets.Lock()
 	defer secrets.Unlock()
+	before := len(secrets.known)
 	for _, v := range values {
 		for _, form := range []string{v, url.QueryEscape(v), url.PathEscape(v)} {
 			if len(v) >= shortestSecret && !slices.Contains(secrets.known, form) {
 				secrets.known = append(secrets.known, form)
 			}
 		}
+	}
+	if len(secrets.known) == before {
+		return // as for every further certificate with the same file
 	}
 	// The longest first: one can be the beginning of another.
 	slices.SortFunc(secrets.known, func(a, b string) int { return len(b) - len(a) })
@@ -53,13 +57,19 @@ func hidden(text string) string {
 
 // Hidden returns an error that says the same without what [Hide] was told of.
 func Hidden(err error) error {
-	if err == nil || hidden(err.Error()) == err.Error() {
-		return err
+	if err == nil {
+		return nil
 	}
-	return &hiddenError{err}
+	if text := hidden(err.Error()); text != err.Error() {
+		return &hiddenError{text, err}
+	}
+	return err
 }
 
-type hiddenError struct{ err error }
+type hiddenError struct {
+	text string
+	err  error
+}
 
-func (e *hiddenError) Error() string { return hidden(e.err.Error()) }
+func (e *hiddenError) Error() string { return e.text }
 func (e *hiddenError) Unwrap() error { return e.err }

@@ -449,14 +449,11 @@ func (w *watcher) showsAll(files ...string) bool {
 
 // acceptedByAll reports whether all clients accept these keys.
 func (w *watcher) acceptedByAll(keys []pinset.Pin, after time.Duration) bool {
-	for _, h := range w.download(after) {
-		for _, pin := range keys {
-			if !slices.Contains(h.Pins, pin) {
-				return false
-			}
-		}
-	}
-	return true
+	return !slices.ContainsFunc(w.download(after), func(h invariant.Held) bool { return !containsAll(h.Pins, keys) })
+}
+
+func containsAll(pins, keys []pinset.Pin) bool {
+	return !slices.ContainsFunc(keys, func(key pinset.Pin) bool { return !slices.Contains(pins, key) })
 }
 
 // harmless reports whether clients with these pins accept all that they may be presented
@@ -467,12 +464,7 @@ func (w *watcher) harmless(pins []pinset.Pin) bool {
 			return false
 		}
 	}
-	for _, pin := range w.served() {
-		if !slices.Contains(pins, pin) {
-			return false
-		}
-	}
-	return true
+	return containsAll(pins, w.served())
 }
 
 // served returns the keys that clients may be presented with.

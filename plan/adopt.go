@@ -41,7 +41,7 @@ const unseenVersions = 1000
 // in.Disk.Keys, whether or not the state knows it. Where nothing shows it, or where it is a
 // key that is not here, the error is a [*Refusal].
 func Adopt(in Input, e Evidence) (Adoption, error) {
-	a := Adoption{Version: in.Ledger.Newest().Version}
+	a, candidates := Adoption{Version: in.Ledger.Newest().Version}, in.candidates()
 	no := func(f Finding) (Adoption, error) { return Adoption{}, refuse(in.Goal.Name, f) }
 	if len(in.seen(StateOutdated, PublicationNewer, ServedKeyUnknown)) == 0 && in.Disk.Live <= in.State.NewestVersion() {
 		return no(Finding{Code: NothingToAdopt})
@@ -57,7 +57,7 @@ func Adopt(in Input, e Evidence) (Adoption, error) {
 	}
 	a.Version++
 	if len(newest)+len(e.Served) == 0 && e.Chosen.IsZero() {
-		return no(Finding{Code: NothingSeen, Pins: in.candidates()})
+		return no(Finding{Code: NothingSeen, Pins: candidates})
 	}
 	if len(newest) == 0 {
 		a.Version += unseenVersions
@@ -76,7 +76,7 @@ func Adopt(in Input, e Evidence) (Adoption, error) {
 	}
 	for _, s := range e.Served {
 		if e.Chosen.IsZero() && (!here(s.Pin) || (!a.Active.IsZero() && a.Active != s.Pin)) {
-			return no(Finding{Code: ServedKeyNotHere, Target: s.Addr, Pin: s.Pin, Pins: in.candidates()})
+			return no(Finding{Code: ServedKeyNotHere, Target: s.Addr, Pin: s.Pin, Pins: candidates})
 		}
 		if e.Chosen.IsZero() {
 			a.Active = s.Pin
@@ -97,11 +97,11 @@ func Adopt(in Input, e Evidence) (Adoption, error) {
 	}
 	switch {
 	case a.Active.IsZero():
-		i := slices.IndexFunc(in.candidates(), func(pin pinset.Pin) bool { return here(pin) && accepted(pin) })
+		i := slices.IndexFunc(candidates, func(pin pinset.Pin) bool { return here(pin) && accepted(pin) })
 		if i < 0 {
-			return no(Finding{Code: NoKeyAccepted, Pins: in.candidates()})
+			return no(Finding{Code: NoKeyAccepted, Pins: candidates})
 		}
-		a.Active = in.candidates()[i]
+		a.Active = candidates[i]
 		a.Reasons = append(a.Reasons, fmt.Sprintf("the key %s is in every pin set that clients get", a.Active))
 	case !accepted(a.Active):
 		a.Reasons = append(a.Reasons, "some clients get a pin set without it, and are locked out until they get the next one, which has it")
@@ -140,29 +140,33 @@ func (s *State) adopt(a Action, r Result) error {
 	if from == nil {
 		return s.refuse(Finding{Code: NoSuchKey, Pin: a.Pin})
 	}
-	was := Retired
-	if pending := s.Pending(); pending != nil && pending.Compromised {
-		was = Compromised
-	}
-	if was == Retired || a.Pin != from.Pin {
+	pending := s.Pending()
+	compromised := pending != nil && pending.Compromised
+	stored, switched := s.NewestVersion(), a.Pin != from.Pin
+	switch {
+	case switched:
+		s.adoptKey(from.Pin, compromised, a, r)
+	case !compromised:
 		s.Rollover = nil
 	}
-	stored := s.NewestVersion()
-	if a.Pin == from.Pin && a.Version <= stored {
+	if !switched && a.Version <= stored {
 		return nil
 	}
-	if s.key(a.Pin) == nil { // it was made after the backup
-		s.Keys = append(s.Keys, Key{Pin: a.Pin, Type: a.KeyType, Role: Retired, Digest: r.Digest, Created: r.At})
-	}
-	if a.Pin != from.Pin {
-		// Servers may not have left the key before yet: it is a switch like any other, but
-		// for the gate.
-		s.Rollover = &Rollover{From: from.Pin, To: a.Pin, Asked: r.At, Switched: r.At, Compromised: was == Compromised}
-		s.Since = r.At
-	}
-	s.key(from.Pin).Role = was
-	s.key(a.Pin).Role = Active
 	s.Stored = max(stored, a.Version)
 	s.Certificate, s.Window = nil, nil // that was the old key's, or is not the newest
 	return nil
+}
+
+// adoptKey puts on record that another key than from is the active one. Servers may not have
+// left that yet: it is a switch like any other, but for the gate.
+func (s *State) adoptKey(from pinset.Pin, compromised bool, a Action, r Result) {
+	if s.key(a.Pin) == nil { // it was made after the backup
+		s.Keys = append(s.Keys, Key{Pin: a.Pin, Type: a.KeyType, Digest: r.Digest, Created: r.At})
+	}
+	s.Rollover = &Rollover{From: from, To: a.Pin, Asked: r.At, Switched: r.At, Compromised: compromised}
+	s.Since = r.At
+	s.key(a.Pin).Role, s.key(from).Role = Active, Retired
+	if compromised {
+		s.key(from).Role = Compromised
+	}
 }
