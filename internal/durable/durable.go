@@ -13,6 +13,7 @@ package durable
 import (
 	"cmp"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -308,15 +309,18 @@ func tempName() string { return TempPrefix + rand.Text() }
 
 // writeTemp writes what path is to hold under a name of its own, always the same one:
 // what a crash left there is gone with the next attempt, also in directories that
-// nobody calls [RemoveTemp] for. It does not end like path, so that nobody takes it
-// for a key.
+// nobody calls [RemoveTemp] for. Where somebody else has put something under that name
+// which can't be removed (in a directory like /tmp), any other name does. It is no longer
+// than path's may be, and does not end like it, so that nobody takes it for a key.
 func writeTemp(path string, data []byte, a Access) (string, error) {
-	tmp := filepath.Join(filepath.Dir(path), TempPrefix+filepath.Base(path)+".part")
+	dir, base := filepath.Split(path)
+	tmp := dir + TempPrefix + fmt.Sprintf("%x", sha256.Sum256([]byte(base)))[:16] + ".part"
 	err := write(tmp, data, a)
+	if errors.Is(err, fs.ErrExist) && remove(tmp) == nil {
+		err = write(tmp, data, a)
+	}
 	if errors.Is(err, fs.ErrExist) {
-		if err := remove(tmp); err != nil {
-			return "", err
-		}
+		tmp = dir + tempName()
 		err = write(tmp, data, a)
 	}
 	if err != nil {

@@ -323,7 +323,7 @@ func TestWhatACrashLeftIsGoneWithTheNextAttempt(t *testing.T) {
 		"a file":           func(path string) error { return os.WriteFile(path, []byte("half"), 0o644) },
 		"a link elsewhere": func(path string) error { return os.Symlink(filepath.Join(dir, "victim"), path) },
 	} {
-		if err := put(filepath.Join(dir, TempPrefix+"pins.part")); err != nil {
+		if err := put(tempOf(t, filepath.Join(dir, "pins"))); err != nil {
 			t.Fatal(err)
 		}
 		if err := Replace(filepath.Join(dir, "pins"), []byte("whole"), Access{Mode: 0o600}); err != nil {
@@ -334,4 +334,47 @@ func TestWhatACrashLeftIsGoneWithTheNextAttempt(t *testing.T) {
 		}
 		onlyNames(t, dir, "pins")
 	}
+}
+
+// TestNobodyCanStopAReplacementByItsTemporaryName has somebody put what can't be removed
+// where the new content is written first. (A directory that is not empty stands for what
+// belongs to another user in a directory like /tmp.)
+func TestNobodyCanStopAReplacementByItsTemporaryName(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	pins := filepath.Join(dir, "pins")
+	obstacle := tempOf(t, pins)
+	if err := os.MkdirAll(filepath.Join(obstacle, "sub"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := Replace(pins, []byte("whole"), Access{Mode: 0o600}); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, pins); got != "whole" {
+		t.Errorf("the file holds %q", got)
+	}
+	onlyNames(t, dir, filepath.Base(obstacle), "pins")
+}
+
+func TestTheLongestNameCanBeReplaced(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	name := strings.Repeat("x", 255)
+	if err := Replace(filepath.Join(dir, name), []byte("whole"), Access{Mode: 0o600}); err != nil {
+		t.Fatal(err)
+	}
+	onlyNames(t, dir, name)
+}
+
+// tempOf returns the name under which a file's new content is written first.
+func tempOf(t *testing.T, path string) string {
+	t.Helper()
+	tmp, err := writeTemp(path, nil, Access{Mode: 0o600})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(tmp); err != nil {
+		t.Fatal(err)
+	}
+	return tmp
 }
