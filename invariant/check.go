@@ -94,12 +94,15 @@ func (c *checker) latest() time.Time {
 }
 
 // abandoned reports whether the clients with a pin set were given up. An unknown pin set
-// stands for all that went before it and that the ledger does not have.
+// stands for all that went before it and that the ledger does not have, or had for gone
+// by then: nobody knows what was out there meanwhile.
 func (c *checker) abandoned(channel string, version int) bool {
 	all := slices.DeleteFunc(c.Ledger.Published(), func(p pinset.Published) bool { return p.Channel != channel })
-	known := slices.ContainsFunc(all, func(p pinset.Published) bool { return p.Version == version && !p.Found })
-	return slices.ContainsFunc(all, func(p pinset.Published) bool {
-		return p.Abandoned && (p.Version == version || (!known && p.Version > version && c.unknown(p)))
+	return slices.ContainsFunc(all, func(u pinset.Published) bool {
+		own := slices.ContainsFunc(all, func(p pinset.Published) bool {
+			return p.Version == version && !p.Found && p.Enforced(p.Clients, u.Intended)
+		})
+		return u.Abandoned && (u.Version == version || (!own && u.Version > version && c.unknown(u)))
 	})
 }
 
