@@ -36,7 +36,7 @@ var unmarked = map[string]string{
 	"hooks/file.go os.OpenFile":               "to read",
 	"hooks/leash.go os.OpenFile":              "to lock; the one that creates is marked",
 	"hooks/url.go client.Do":                  "looks only",
-	"internal/durable/durable.go os.OpenFile": "GrantDir, to get a descriptor; the one that creates is marked",
+	"internal/durable/durable.go os.OpenFile": "Grant, to get a descriptor; the one that creates is marked",
 	"internal/trusted/trusted.go os.OpenFile": "to read",
 	"keystore/read.go syscall.Open":           "to read",
 	"pinset/format/json.go t.UTC().Truncate":  "of a time",

@@ -58,6 +58,7 @@ func (r *run) look(ctx context.Context) (*lineage, error) {
 	}
 	l.checkKeys()
 	l.checkStored()
+	l.checkAccess()
 	// Before that there is nothing to prune, not even after what a run may add.
 	if c := l.state.Certificate; c != nil && c.Version >= plan.KeepVersions-1 {
 		if l.disk.Versions, err = store.Live.Versions(); err != nil {
@@ -124,6 +125,32 @@ func (l *lineage) checkStored() {
 	}
 	if l.disk.StoredProblem = l.store.Live.Verify(want); l.disk.StoredProblem == nil {
 		l.checks.stored = want
+	}
+}
+
+// checkAccess sees that those can read what is live who should, and nobody else. A run
+// that could not mend it says why.
+func (l *lineage) checkAccess() {
+	if l.disk.Live == 0 {
+		return
+	}
+	if err := l.store.Live.Readable(l.disk.Live); err != nil {
+		l.disk.AccessProblem = cmp.Or(l.checks.ungranted, err)
+	}
+}
+
+// grant mends what checkAccess found, once a run for each version.
+func (l *lineage) grant() {
+	wrong := l.disk.AccessProblem
+	if wrong == nil || l.checks.granted == l.disk.Live {
+		return
+	}
+	l.checks.granted = l.disk.Live
+	l.checks.ungranted = l.store.Live.Grant(l.disk.Live)
+	l.disk.AccessProblem = nil
+	l.checkAccess()
+	if l.disk.AccessProblem == nil {
+		l.log.Info("mended who may read what is live", "was", wrong)
 	}
 }
 

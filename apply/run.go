@@ -103,6 +103,10 @@ type run struct {
 type checks struct {
 	keys   map[pinset.Pin]error
 	stored keystore.Version // the version that was verified
+	// granted is the version that was given to whom it is for, and ungranted why that
+	// could not be done.
+	granted   int
+	ungranted error
 }
 
 func (r *Runner) newRun(cert config.Certificate, o Options) *run {
@@ -142,6 +146,7 @@ func (r *run) renew(ctx context.Context) Report {
 				l.log.Warn("what a hook left can't be removed; it does no harm", "problem", err)
 			}
 		}
+		l.grant()
 		in := l.input()
 		p := plan.Next(in)
 		a, due := p.Due(in.Now)

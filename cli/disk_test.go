@@ -99,7 +99,7 @@ func (h *host) look() invariant.Found {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	store, err := keystore.Open(cfg.State)
+	store, err := keystore.Open(cfg.State, cfg.Group)
 	if err != nil {
 		h.t.Fatal(err)
 	}

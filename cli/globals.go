@@ -229,7 +229,7 @@ func (g *globals) onRecord(s *selection) (*config.Config, config.Certificate, er
 	if err == nil {
 		return cfg, certs[0], nil
 	}
-	store, openErr := keystore.Open(cfg.State)
+	store, openErr := keystore.Open(cfg.State, cfg.Group)
 	if openErr != nil {
 		return nil, config.Certificate{}, openErr
 	}

@@ -25,7 +25,7 @@ func look(g *globals, s *selection) (*apply.Runner, []config.Certificate, error)
 	if err != nil {
 		return nil, nil, err
 	}
-	store, err := keystore.Open(cfg.State)
+	store, err := keystore.Open(cfg.State, cfg.Group)
 	if err != nil {
 		return nil, nil, err
 	}

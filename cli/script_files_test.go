@@ -36,7 +36,7 @@ func lineageDir(ts *testscript.TestScript, args []string) string {
 
 // keyWithRole returns the pin of the first key with a role.
 func keyWithRole(ts *testscript.TestScript, dir string, role plan.Role) pinset.Pin {
-	store, err := keystore.Open(ts.MkAbs("state"))
+	store, err := keystore.Open(ts.MkAbs("state"), "")
 	ts.Check(err)
 	name := filepath.Base(dir)
 	l, err := store.Lineage(name)

@@ -301,7 +301,7 @@ func (w *watcher) look(run invariant.Run, after time.Duration) {
 	if err != nil {
 		w.t.Fatalf("%s: %v", w.at, err)
 	}
-	store, err := keystore.Open(cfg.State)
+	store, err := keystore.Open(cfg.State, cfg.Group)
 	if err != nil {
 		w.t.Fatalf("%s: %v", w.at, err)
 	}

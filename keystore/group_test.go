@@ -36,7 +36,7 @@ func TestGroupReadsWhatIsLiveAndNothingElse(t *testing.T) {
 		t.Fatal(err)
 	}
 	state := filepath.Join(dir, "state")
-	// The group is configured only after the first run: the ways are opened then.
+	// The group is configured only after the first run: the way is opened then.
 	for _, name := range []string{"", "nogroup"} {
 		s, err := OpenLocked(state, name)
 		if err != nil {
@@ -46,16 +46,34 @@ func TestGroupReadsWhatIsLiveAndNothingElse(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		v, _ := addVersion(t, l)
-		if err := l.Live.Switch(v.N); err != nil {
-			t.Fatal(err)
-		}
 		if name == "" {
+			v, _ := addVersion(t, l)
+			if err := l.Live.Switch(v.N); err != nil {
+				t.Fatal(err)
+			}
 			swap(t, l, swap(t, l, Snapshot{}, `{}`, nil), `{}`, intent(1))
+		} else {
+			if err := l.Live.Readable(1); err == nil || !strings.Contains(err.Error(), "/state/lineages/api has the mode 0700 and the group root instead of 0750 and nogroup") {
+				t.Errorf("before it was given to the group: %v", err)
+			}
+			if err := l.Live.Grant(1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := l.Live.Readable(1); err != nil {
+			t.Error(err)
 		}
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
+	}
+	// systemd would take all of it away from another group than the service's.
+	info, err := os.Stat(state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := int(info.Sys().(*syscall.Stat_t).Gid); got != os.Getegid() {
+		t.Errorf("the state directory itself was given to the group %d", got)
 	}
 	asMember := func(name string, args ...string) error {
 		cmd := exec.Command(name, args...)

@@ -11,7 +11,7 @@ import (
 func TestHostKeepsItsID(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "state")
-	if s, err := Open(dir); err != nil || s.Host() != "" {
+	if s, err := Open(dir, ""); err != nil || s.Host() != "" {
 		t.Errorf("before the first run: %q, %v", s.Host(), err)
 	}
 	s, l := reopen(t, dir)
@@ -23,7 +23,7 @@ func TestHostKeepsItsID(t *testing.T) {
 	if info, err := os.Stat(filepath.Join(dir, "host")); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the file: %v, %v", info.Mode(), err)
 	}
-	if s, err := Open(dir); err != nil || s.Host() != id {
+	if s, err := Open(dir, ""); err != nil || s.Host() != id {
 		t.Errorf("read beside it: %q, %v", s.Host(), err)
 	}
 	if err := s.Close(); err != nil {
@@ -43,7 +43,7 @@ func TestStateDirectoryWithoutAHostIsReadWithoutOne(t *testing.T) {
 	if err := os.Remove(s.hostPath()); err != nil {
 		t.Fatal(err)
 	}
-	if s, err := Open(s.dir); err != nil || s.Host() != "" {
+	if s, err := Open(s.dir, ""); err != nil || s.Host() != "" {
 		t.Errorf("%q, %v", s.Host(), err)
 	}
 }
@@ -78,7 +78,7 @@ func TestDamagedHostIDIsAnError(t *testing.T) {
 				t.Fatal(err)
 			}
 			for how, open := range map[string]func() (*Store, error){
-				"for reading": func() (*Store, error) { return Open(s.dir) },
+				"for reading": func() (*Store, error) { return Open(s.dir, "") },
 				"for writing": func() (*Store, error) { return OpenLocked(s.dir, "") },
 			} {
 				if _, err := open(); err == nil || !strings.Contains(err.Error(), s.hostPath()) {

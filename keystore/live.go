@@ -84,17 +84,9 @@ func (v *Live) Add(after int, chain Chain, key crypto.Signer) (Version, error) {
 	if n < 1 || n > maxVersion {
 		return Version{}, fmt.Errorf("storing a certificate of %s: there is no number after %d", v.name, n-1)
 	}
-	public, private := durable.Access{Mode: 0o644}, secret
-	if v.store.group != 0 {
-		private = durable.Access{Mode: 0o640, Group: v.store.group}
-	}
 	var files []durable.File
 	for i, name := range versionFiles {
-		access := public
-		if i == privkeyFile || i == combinedFile {
-			access = private
-		}
-		files = append(files, durable.File{Name: name, Data: content[i], Access: access})
+		files = append(files, durable.File{Name: name, Data: content[i], Access: v.store.access(i)})
 	}
 	if err := v.store.wrote(durable.CreateDir(v.versionDir(n), v.store.wayToLive(), files)); err != nil {
 		return Version{}, fmt.Errorf("storing certificate version %d of %s: %w", n, v.name, err)

@@ -324,7 +324,7 @@ func TestReaderBesideAWriter(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	store, err := Open(writer.Records.store.dir)
+	store, err := Open(writer.Records.store.dir, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -76,9 +76,13 @@ type Store struct {
 }
 
 // Open opens a state directory for reading. A directory that does not exist
-// yet reads as one without lineages.
-func Open(dir string) (*Store, error) {
-	s := &Store{dir: filepath.Clean(dir)}
+// yet reads as one without lineages. The group is what [OpenLocked] says.
+func Open(dir, group string) (*Store, error) {
+	gid, err := lookupGroup(group)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{dir: filepath.Clean(dir), group: gid}
 	if err := checkDir(s.dir); errors.Is(err, fs.ErrNotExist) {
 		return s, nil
 	} else if err != nil {
@@ -100,7 +104,7 @@ func OpenLocked(dir, group string) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{dir: filepath.Clean(dir), group: gid}
-	if err := durable.Mkdir(s.dir, s.wayToLive()); err != nil {
+	if err := durable.Mkdir(s.dir, s.top()); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("the state directory's parent is missing: %w", err)
 		}
@@ -130,7 +134,7 @@ func (s *Store) prepare() error {
 	for _, d := range []struct {
 		path   string
 		access durable.Access
-	}{{s.dir, s.wayToLive()}, {s.dir + "/accounts", private}, {s.dir + "/lineages", s.wayToLive()}} {
+	}{{s.dir, s.top()}, {s.dir + "/accounts", private}, {s.dir + "/lineages", s.wayToLive()}} {
 		if d.path == s.dir && s.group == 0 {
 			continue // its owner decides who may see it
 		}
@@ -302,6 +306,16 @@ var (
 	secret  = durable.Access{Mode: 0o600}
 )
 
+// top is the access to the state directory. With a group anybody may pass through it, and
+// its own group stays: systemd gives a StateDirectory= of another group, with all that is
+// in it, back to the service's at every start.
+func (s *Store) top() durable.Access {
+	if s.group == 0 {
+		return private
+	}
+	return durable.Access{Mode: 0o711}
+}
+
 // wayToLive is the access to the directories between the state directory and
 // the files under live/.
 func (s *Store) wayToLive() durable.Access {
@@ -318,7 +332,7 @@ func (s *Store) wayToLive() durable.Access {
 //	lstat(path)
 //	durable.Mkdir                        if it is missing
 //	fsync(parent)                        if a process may have died right after making it
-//	durable.GrantDir                     if its mode or group differs
+//	durable.Grant                     if its mode or group differs
 func (s *Store) ensureDir(path string, a durable.Access) error {
 	if s.lock == nil {
 		return errReadOnly
@@ -341,20 +355,28 @@ func (s *Store) ensureDir(path string, a durable.Access) error {
 			return fmt.Errorf("state directory: %w", err)
 		}
 	}
-	gid := int(info.Sys().(*syscall.Stat_t).Gid)
-	if info.Mode().Perm() == a.Mode && (a.Group == 0 || a.Group == gid) {
+	if !differs(info, a) {
 		return nil
 	}
-	err = durable.GrantDir(path, a)
+	if err := durable.Grant(path, a); err != nil {
+		return ungranted(path, a, err)
+	}
+	return nil
+}
+
+// differs reports whether others may use a file or directory than a says.
+func differs(info fs.FileInfo, a durable.Access) bool {
+	return info.Mode().Perm() != a.Mode || (a.Group != 0 && a.Group != int(info.Sys().(*syscall.Stat_t).Gid))
+}
+
+// ungranted says why a file or directory can't be given to whom it is for.
+func ungranted(path string, a durable.Access, err error) error {
 	if errors.Is(err, fs.ErrPermission) && a.Group != 0 {
 		group := groupName(a.Group)
 		return fmt.Errorf("%s cannot be given to the configured group %s: keepkey's user is not in it; run usermod -aG %s %s, and start keepkey anew: %w",
 			path, group, group, plainName(os.Geteuid()), err)
 	}
-	if err != nil {
-		return fmt.Errorf("%s cannot be given the mode %04o and the configured group: %w", path, a.Mode, err)
-	}
-	return nil
+	return fmt.Errorf("%s cannot be given the mode %04o and the configured group: %w", path, a.Mode, err)
 }
 
 // checkDir refuses a state directory that somebody else could change.

@@ -132,7 +132,7 @@ func TestNamesOfAllLineages(t *testing.T) {
 	if names, err := s.Names(); err != nil || !slices.Equal(names, []string{"a.example.com", "b.example.com", "c"}) {
 		t.Errorf("%q, %v", names, err)
 	}
-	empty, err := Open(filepath.Join(t.TempDir(), "nothing"))
+	empty, err := Open(filepath.Join(t.TempDir(), "nothing"), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +154,7 @@ func TestReadingNeverWrites(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := snapshot(t, s.dir)
-	reader, err := Open(s.dir)
+	reader, err := Open(s.dir, "")
 	if err != nil {
 		t.Fatal(err)
 	}

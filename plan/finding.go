@@ -17,6 +17,7 @@ const (
 	LineageLeft        Code = "lineage-left"        // the configuration does not name it
 	StateOutdated      Code = "state-outdated"      // from an old backup: Signs, or Failure of a look
 	LiveForeign        Code = "live-foreign"        // live/ is not what keepkey made: Err
+	LiveUnreadable     Code = "live-unreadable"     // others can read live/ than should: Err
 	KeyMissing         Code = "key-missing"         // the active key is unusable: Pin, Err
 	BackupMissing      Code = "backup-missing"      // a backup key is unusable: Pin, Err
 	LedgerDamaged      Code = "ledger-damaged"      // Err

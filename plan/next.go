@@ -65,6 +65,8 @@ type Disk struct {
 	// StoredProblem says what is wrong with the stored version that the state
 	// names: without one it is what was accepted.
 	StoredProblem error
+	// AccessProblem says that others can read what is live than should.
+	AccessProblem error
 	// BeforeProblem says what is wrong with the stored version with which a rollover could
 	// be undone.
 	BeforeProblem error
@@ -129,6 +131,9 @@ func Next(in Input) Plan {
 func (p *planner) all() {
 	in := p.Input
 	p.expired()
+	if err := in.Disk.AccessProblem; err != nil {
+		p.plan.Problems = append(p.plan.Problems, Finding{Code: LiveUnreadable, Err: err})
+	}
 	if wrong := wrongClock(in); wrong != nil {
 		p.plan.Problems = append(p.plan.Problems, *wrong)
 	}

@@ -236,7 +236,11 @@ func copyPrivate(t *testing.T, to, from string) {
 		if err != nil {
 			return err
 		}
-		return os.WriteFile(dest, data, 0o600)
+		mode := fs.FileMode(0o600)
+		if slices.Contains([]string{"cert.pem", "chain.pem", "fullchain.pem"}, d.Name()) {
+			mode = 0o644 // which a checkout does not keep
+		}
+		return os.WriteFile(dest, data, mode)
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -250,6 +250,10 @@ func serving(p *Problem, name string, f plan.Finding) bool {
 		p.Severity = Critical
 		p.Subject = fmt.Sprintf("the certificate that is installed (version %d) expired at %s", f.Version, Time(f.Time))
 		return p.say("the keys and pins are unharmed", "to renew it now: keepkey renew --name "+name+" --force")
+	case plan.LiveUnreadable:
+		p.Severity = Critical
+		p.Subject = fmt.Sprintf("what is live can't be read by those who should, or by others, too: %v", f.Err)
+		return p.say("servers keep what they have loaded", "every run mends what it may; to try now: keepkey renew --name "+name)
 	case plan.RenewalOverdue:
 		p.Subject = fmt.Sprintf("the certificate was due for renewal at %s, and nothing tried: does the timer run?", Time(f.Time))
 		return p.say(servedOn+"; it expires at "+Time(f.Expires), "renew it now: keepkey renew --name "+name)

@@ -178,7 +178,7 @@ func CreateDir(path string, a Access, files []File) (err error) {
 			return err
 		}
 	}
-	if err := GrantDir(tmp, a); err != nil {
+	if err := Grant(tmp, a); err != nil {
 		return err
 	}
 	if err := SyncDir(tmp); err != nil {
@@ -204,7 +204,7 @@ func Mkdir(path string, a Access) error {
 		}
 		return err
 	}
-	if err := GrantDir(path, a); err != nil {
+	if err := Grant(path, a); err != nil {
 		return err
 	}
 	return SyncDir(filepath.Dir(path))
@@ -374,13 +374,15 @@ func grant(f *os.File, a Access) error {
 	return fault.Do("chmod", f.Name(), func() error { return f.Chmod(a.Mode) })
 }
 
-// GrantDir gives a directory of ours to whom it is for.
-func GrantDir(path string, a Access) error {
-	d, err := os.OpenFile(path, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
+// Grant gives a file or directory of ours to whom it is for.
+//
+//	openat(path, O_NOFOLLOW) fchown fchmod
+func Grant(path string, a Access) error {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
 	if err != nil {
 		return err
 	}
-	return errors.Join(grant(d, a), d.Close())
+	return errors.Join(grant(f, a), f.Close())
 }
 
 // The system calls that change something, each a point at which tests can let it
