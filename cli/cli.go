@@ -137,11 +137,13 @@ func newApp(env Env) *cli.App {
 		HideHelpCommand: true,
 		HideVersion:     true,
 		Suggest:         true,
-		Writer:          env.Stdout,
-		ErrWriter:       env.Stderr,
-		ExitErrHandler:  func(*cli.Context, error) {},
-		OnUsageError:    onUsageError,
-		Flags:           append(g.flags(), &cli.BoolFlag{Name: "version", Destination: &showVersion, Usage: "print the version", DisableDefaultText: true}),
+		// With a last argument that only contrib/completion knows, it prints what could follow.
+		EnableBashCompletion: true,
+		Writer:               env.Stdout,
+		ErrWriter:            env.Stderr,
+		ExitErrHandler:       func(*cli.Context, error) {},
+		OnUsageError:         onUsageError,
+		Flags:                append(g.flags(), &cli.BoolFlag{Name: "version", Destination: &showVersion, Usage: "print the version", DisableDefaultText: true}),
 		Action: func(c *cli.Context) error {
 			if showVersion {
 				return g.printVersion()
