@@ -364,6 +364,12 @@ func (r *randomLife) findNewest(rt *rapid.T) {
 	if err := errors.Join(os.RemoveAll(lineage), copyTree(lineage, r.backup(-1))); err != nil {
 		rt.Fatal(err)
 	}
+	// Reload the servers then, docs/running.md says: in the old state keys may have been switched.
+	if cert, err := os.ReadFile(filepath.Join(lineage, "live", "cert.pem")); err == nil {
+		if err := os.WriteFile(filepath.Join(r.h.dir, "deployed.pem"), cert, 0o600); err != nil {
+			rt.Fatal(err)
+		}
+	}
 	r.tell("newest", "the newest state is back")
 	r.w.before = nil
 	r.w.isFound()
