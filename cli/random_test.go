@@ -304,6 +304,17 @@ func (r *randomLife) restoreState(rt *rapid.T) {
 	if whole && liveErr == nil {
 		served = append(served, certificatePin(rt, cert))
 	}
+	if whole && liveErr != nil {
+		// One of these keys will be adopted, and none that was made since is there.
+		keys, _ := filepath.Glob(filepath.Join(from, "keys", "*.pem"))
+		for _, path := range keys {
+			pin, err := pinset.ParseHex(strings.TrimSuffix(filepath.Base(path), ".pem"))
+			if err != nil {
+				rt.Fatal(err)
+			}
+			served = append(served, pin)
+		}
+	}
 	// A server that loads what is live now must not lock clients out by itself.
 	if !r.w.acceptedByAll(append(served, r.w.served()...), r.now) {
 		return
