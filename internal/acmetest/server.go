@@ -45,6 +45,9 @@ type Options struct {
 	// RSA makes the CA's keys RSA, which [Server.Issuer] needs.
 	RSA bool
 	Log io.Writer
+	// Host is where every name resolves to, and where clients answer challenges on the usual
+	// ports. Without it that is a loopback address, and ports that the kernel chose.
+	Host string
 }
 
 // Server is a running CA.
@@ -82,9 +85,13 @@ func Start(o Options) (*Server, error) {
 }
 
 func (s *Server) start(o Options) (err error) {
-	host, err := s.reserve()
-	if err != nil {
-		return err
+	host := o.Host
+	if host == "" {
+		if host, err = s.reserve(); err != nil {
+			return err
+		}
+	} else {
+		s.HTTPAddr, s.TLSAddr = net.JoinHostPort(host, "80"), net.JoinHostPort(host, "443")
 	}
 	if s.DNS, err = startDNS(host); err != nil {
 		return err
