@@ -195,7 +195,7 @@ func TestAbsurdRenewalInformationIsIgnored(t *testing.T) {
 			if err := w.ca.SetRenewalInfo(live, answer); err != nil {
 				t.Fatal(err)
 			}
-			w.offset = 7 * time.Hour
+			w.offset = 8 * time.Hour
 			rep := w.renew(cert, apply.Options{})
 			if len(rep.Problems) > 0 || !rep.Did(plan.AskWindow) || rep.Did(plan.Obtain) {
 				t.Errorf("done %v, problems %q: want the question, and no renewal", rep.Done, problems(rep))

@@ -125,7 +125,7 @@ func TestRenewalWindowThatSaysNow(t *testing.T) {
 	if err := w.ca.SetRenewalInfo(first, acmetest.Window(now.Add(-2*time.Hour), now.Add(-time.Hour))); err != nil {
 		t.Fatal(err)
 	}
-	w.offset = 7 * time.Hour // past the pause in which a fresh certificate is not asked about
+	w.offset = 8 * time.Hour // past the pause in which a fresh certificate is not asked about
 	w.ca.Requests()
 	rep := w.renew(cert, apply.Options{})
 	if len(rep.Problems) > 0 || !rep.Did(plan.Obtain) {
@@ -139,7 +139,7 @@ func TestRenewalWindowThatSaysNow(t *testing.T) {
 	if err := w.ca.SetRenewalInfo(second, acmetest.Window(now.Add(-2*time.Hour), now.Add(-time.Hour))); err != nil {
 		t.Fatal(err)
 	}
-	w.offset += 7 * time.Hour
+	w.offset += 8 * time.Hour
 	if rep := w.renew(cert, apply.Options{}); rep.Did(plan.Obtain) {
 		t.Error("renewed again within a day because the CA keeps saying so")
 	}

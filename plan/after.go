@@ -283,7 +283,8 @@ func (s *State) obtain(a Action, r Result) error {
 	s.Certificate = &accepted
 	s.issued(*c, r)
 	// A CA has nothing to say yet about a certificate that it just issued.
-	s.Window = &Window{Serial: c.Serial, Asked: r.At, AskAgain: r.At.Add(askAgain)}
+	s.Window = &Window{Serial: c.Serial, Asked: r.At}
+	s.Window.askAfter(askAgain)
 	return nil
 }
 
@@ -315,18 +316,19 @@ func (s *State) answered(r Result) {
 	if c == nil {
 		return
 	}
-	next := &Window{Serial: c.Serial, Asked: r.At, AskAgain: r.At.Add(askAgain)}
+	next, pause := &Window{Serial: c.Serial, Asked: r.At}, askAgain
 	switch w := r.Window; {
 	case w != nil:
 		next.Start, next.End, next.Explanation = w.Start, w.End, w.Explanation
 		if w.AskAgain > 0 {
-			next.AskAgain = r.At.Add(min(max(w.AskAgain, minAskAgain), maxAskAgain))
+			pause = min(max(w.AskAgain, minAskAgain), maxAskAgain)
 		} else if w.Start.IsZero() && w.End.IsZero() {
-			next.AskAgain = r.At.Add(maxAskAgain)
+			pause = maxAskAgain
 		}
 	case last != nil && last.Serial == c.Serial:
 		next.Start, next.End, next.Explanation = last.Start, last.End, last.Explanation
 	}
+	next.askAfter(pause)
 	s.Window = next
 }
 

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -211,6 +212,41 @@ func TestACAThatIsToBeLeftAloneIsNotAsked(t *testing.T) {
 			}
 			if isDue != tt.due || (tt.code == "") != (len(codes) == 0) || (tt.code != "" && !slices.Contains(codes, tt.code)) {
 				t.Errorf("due: %v (%s), problems %v; want %v, %q", isDue, a.Kind, codes, tt.due, tt.code)
+			}
+		})
+	}
+}
+
+// Retry-After says when a CA is to be asked for its window again: never earlier, and, since
+// thousands of certificates may have been asked for at once, each a little later.
+func TestWindowsAreAskedForWhenTheCASaysAndDriftApart(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name          string
+		answer        *Answer
+		earliest, end time.Duration
+	}{
+		{"it said when", &Answer{Start: t0, End: t0.Add(day), AskAgain: 2 * time.Hour}, 2 * time.Hour, 150 * time.Minute},
+		{"it did not", &Answer{Start: t0, End: t0.Add(day)}, 6 * time.Hour, 450 * time.Minute},
+		{"it did not answer", nil, 6 * time.Hour, 450 * time.Minute},
+		{"it has no windows", &Answer{}, day, 30 * time.Hour},
+		{"it said never", &Answer{Start: t0, End: t0.Add(day), AskAgain: 1000 * day}, day, 30 * time.Hour},
+		{"it said at once", &Answer{Start: t0, End: t0.Add(day), AskAgain: time.Nanosecond}, time.Minute, 75 * time.Second},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			times := make(map[time.Duration]bool)
+			for n := range 50 {
+				s := settled().State
+				s.Certificate.Serial = fmt.Sprintf("%x", n+1)
+				again := after(t, s, Action{Kind: AskWindow}, Result{At: t0, Window: tt.answer}).Window.AskAgain.Sub(t0)
+				if again < tt.earliest || again > tt.end {
+					t.Errorf("asks again after %s, want %s to %s", again, tt.earliest, tt.end)
+				}
+				times[again] = true
+			}
+			if len(times) < 40 {
+				t.Errorf("50 certificates ask at %d times", len(times))
 			}
 		})
 	}

@@ -121,6 +121,7 @@ type Finding struct {
 	Err         error
 	Reason      string
 	Failure     *Failure
+	Earlier     bool // the failure is an earlier run's: this one did not try
 	Time        time.Time
 	Gate        Verdict
 	Compromised bool // the rollover in question is of a compromised key

@@ -286,7 +286,7 @@ func (p *planner) expected(a Action) bool {
 }
 
 func (p *planner) finding(a Action, f Failure) Finding {
-	found := Finding{Code: f.Code, Action: a.Kind, Channel: a.Channel, Version: a.Version, Target: a.Target, Failure: &f}
+	found := Finding{Code: f.Code, Action: a.Kind, Channel: a.Channel, Version: a.Version, Target: a.Target, Failure: &f, Earlier: !p.Tried[a.ID()]}
 	if found.Code == "" {
 		found.Code = failing[a.Kind]
 	}

@@ -106,10 +106,17 @@ func (w *Window) sane(c *Certificate) bool {
 
 // selected picks a time in the window, uniform over certificates and always the
 // same for one (RFC 9773 section 4.2).
-func (w *Window) selected() time.Time {
+func (w *Window) selected() time.Time { return w.Start.Add(w.share(w.End.Sub(w.Start))) }
+
+// askAfter says when to ask again: after a pause, or up to a quarter of it later, so that
+// certificates that were first asked for together drift apart.
+func (w *Window) askAfter(pause time.Duration) { w.AskAgain = w.Asked.Add(pause + w.share(pause/4)) }
+
+// share is a part of a duration, uniform over certificates and always the same for one.
+func (w *Window) share(d time.Duration) time.Duration {
 	sum := sha256.Sum256([]byte(w.Serial))
-	offset, _ := bits.Mul64(binary.BigEndian.Uint64(sum[:]), uint64(w.End.Sub(w.Start)))
-	return w.Start.Add(time.Duration(offset))
+	part, _ := bits.Mul64(binary.BigEndian.Uint64(sum[:]), uint64(d))
+	return time.Duration(part)
 }
 
 // SameNames reports whether two certificates have the same names, in whatever order.

@@ -447,7 +447,10 @@ func failure(f plan.Finding) string {
 	if f.Failure == nil {
 		return "unknown"
 	}
-	if f.Failure.Count < 2 {
+	switch {
+	case f.Failure.Count < 2 && f.Earlier:
+		return fmt.Sprintf("%s (tried at %s)", f.Failure.Error, Time(f.Failure.Last))
+	case f.Failure.Count < 2:
 		return f.Failure.Error
 	}
 	return fmt.Sprintf("%s (attempt %d since %s, the last at %s)", f.Failure.Error, f.Failure.Count, Time(f.Failure.First), Time(f.Failure.Last))
