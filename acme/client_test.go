@@ -3,6 +3,7 @@ package acme_test
 import (
 	"bytes"
 	"crypto/x509"
+	stdlog "log"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -68,8 +69,8 @@ func TestSkewIsTheCAsClockBesideOurs(t *testing.T) {
 	}
 }
 
-// Not parallel: lego's logger is the process's.
-func TestWhatLegoLogsIsForDebugging(t *testing.T) {
+// Not parallel: these loggers are the process's.
+func TestWhatLibrariesLogIsForDebugging(t *testing.T) {
 	var b bytes.Buffer
 	acme.SetLogger(slog.New(slog.NewTextHandler(&b, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	defer acme.SetLogger(slog.New(slog.DiscardHandler))
@@ -77,9 +78,11 @@ func TestWhatLegoLogsIsForDebugging(t *testing.T) {
 	log.Warnf("take care")
 	log.Println("plain", "words")
 	log.Print("and more")
+	stdlog.Print("Unsolicited response received on idle HTTP channel\x1b[2J") // as net/http does
 	for i, want := range []string{
 		`level=DEBUG msg=lego text="hello world\x1b[2J"`, `level=WARN msg=lego text="take care"`,
 		`level=DEBUG msg=lego text="plain words"`, `level=DEBUG msg=lego text="and more"`,
+		`level=DEBUG msg=go text="Unsolicited response received on idle HTTP channel\x1b[2J"`,
 	} {
 		if line := strings.Split(b.String(), "\n")[i]; !strings.HasSuffix(line, want) {
 			t.Errorf("got %q, want %q", line, want)

@@ -1,13 +1,14 @@
 package acme
 
-// What lego keeps for the whole process, and keepkey therefore has to: the logger
-// and the recursive DNS servers, and with them what must not be shown (secrets.go).
+// What lego and net/http keep for the whole process, and keepkey therefore has to: the
+// loggers and the recursive DNS servers, and with them what must not be shown (secrets.go).
 // Nothing else here is shared between clients.
 // (A third such thing is in package dns: the environment that providers read.)
 
 import (
 	"context"
 	"fmt"
+	stdlog "log"
 	"log/slog"
 	"strings"
 	"sync/atomic"
@@ -20,10 +21,15 @@ import (
 // goroutine can read it; ours can change at any time.
 var logger atomic.Pointer[slog.Logger]
 
-func init() { log.Logger = legoLogger{} }
+func init() {
+	log.Logger = legoLogger{}
+	stdlog.SetFlags(0)
+	stdlog.SetOutput(standardLog{})
+}
 
 // SetLogger sends what lego logs to the given logger, for all clients and solvers of
-// the process. Until it is called, nothing is logged.
+// the process, and what Go's library logs by itself (net/http does). Until it is called,
+// nothing is logged.
 func SetLogger(l *slog.Logger) { logger.Store(l) }
 
 // SetResolvers sets the recursive DNS servers (host:port) that all DNS-01 solvers of
@@ -60,3 +66,14 @@ func (l legoLogger) Printf(format string, args ...any) { l.print(fmt.Sprintf(for
 func (l legoLogger) Fatal(args ...any)                 { panic(fmt.Sprint(args...)) }
 func (l legoLogger) Fatalln(args ...any)               { panic(fmt.Sprintln(args...)) }
 func (l legoLogger) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
+
+// standardLog is where Go's library logs to. It would bypass the format, and the escaping,
+// of everything else.
+type standardLog struct{}
+
+func (standardLog) Write(line []byte) (int, error) {
+	if l := logger.Load(); l != nil {
+		l.Debug("go", "text", hidden(strings.TrimSpace(string(line))))
+	}
+	return len(line), nil
+}
