@@ -1,7 +1,8 @@
 // Docs does what the documentation says, line by line, on a Debian that was made for it: with
 // systemd as its first process, nginx, polkit, a user for keepkey, and Pebble in the place of
 // Let's Encrypt. It has to be run as root, from the root of the repository, and takes about
-// two minutes; needs says which programs it wants.
+// two minutes; needs says which programs it wants. The exit status is 3 where no Debian can be
+// booted.
 //
 //	go run ./.ci/docs                do it
 //	go run ./.ci/docs --keep DIR     with the Debian that an earlier run left in DIR
@@ -47,19 +48,28 @@ func main() {
 	} else {
 		err = run(ctx, os.Stdout, *keep)
 	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "docs:", err)
-		os.Exit(1)
+	if err == nil {
+		return
 	}
+	fmt.Fprintln(os.Stderr, "docs:", err)
+	if errors.As(err, &cannotError{}) {
+		os.Exit(3)
+	}
+	os.Exit(1)
 }
+
+// cannotError says that this machine is not one on which a Debian can be made and booted.
+type cannotError struct{ error }
+
+func (e cannotError) Unwrap() error { return e.error }
 
 func run(ctx context.Context, out io.Writer, keep string) (err error) {
 	if os.Geteuid() != 0 {
-		return errors.New("only root can make a Debian and boot it")
+		return cannotError{errors.New("only root can make a Debian and boot it")}
 	}
 	for program, pkg := range needs {
 		if _, err := exec.LookPath(program); err != nil {
-			return fmt.Errorf("%w; it is in the package %s", err, pkg)
+			return cannotError{fmt.Errorf("%w; it is in the package %s", err, pkg)}
 		}
 	}
 	blocks, err := read(pages)
@@ -73,11 +83,11 @@ func run(ctx context.Context, out io.Writer, keep string) (err error) {
 	defer os.RemoveAll(dir)
 	m := &machine{dir: filepath.Join(dir, "debian"), out: out}
 	if err := m.provide(ctx, keep); err != nil {
-		return err
+		return cannotError{err}
 	}
 	defer func() { err = errors.Join(err, m.stop()) }()
 	if err := m.boot(ctx); err != nil {
-		return err
+		return cannotError{err}
 	}
 	ran := 0
 	for _, b := range blocks {
