@@ -249,7 +249,7 @@ func (m *machine) journal() string {
 }
 
 // stop ends the machine and all that belongs to it.
-func (m *machine) stop() error {
+func (m *machine) stop() {
 	if pid, err := strconv.Atoi(m.init); err == nil {
 		if p, err := os.FindProcess(pid); err == nil {
 			p.Kill()
@@ -262,7 +262,6 @@ func (m *machine) stop() error {
 		}
 	}
 	m.unplug()
-	return nil
 }
 
 func (m *machine) unplug() {

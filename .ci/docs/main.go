@@ -63,7 +63,7 @@ type cannotError struct{ error }
 
 func (e cannotError) Unwrap() error { return e.error }
 
-func run(ctx context.Context, out io.Writer, keep string) (err error) {
+func run(ctx context.Context, out io.Writer, keep string) error {
 	if os.Geteuid() != 0 {
 		return cannotError{errors.New("only root can make a Debian and boot it")}
 	}
@@ -85,7 +85,7 @@ func run(ctx context.Context, out io.Writer, keep string) (err error) {
 	if err := m.provide(ctx, keep); err != nil {
 		return cannotError{err}
 	}
-	defer func() { err = errors.Join(err, m.stop()) }()
+	defer m.stop()
 	if err := m.boot(ctx); err != nil {
 		return cannotError{err}
 	}
