@@ -17,6 +17,10 @@ import (
 // a new one has to be made.
 var ErrOrderGone = errors.New("the order is gone")
 
+// ErrAccountRefused says that the CA takes no orders from the account: it was
+// deactivated or revoked (RFC 8555 section 7.1.2).
+var ErrAccountRefused = errors.New("the CA does not accept the account")
+
 // Order is a request for a certificate (RFC 8555 section 7.1.3): what must be
 // on record to resume it after a crash.
 type Order struct {
@@ -70,7 +74,7 @@ func (c *Client) NewOrder(ctx context.Context, req OrderRequest) (Order, error) 
 		}
 		order, err = c.newOrder(ctx, core, req.Domains, opts)
 	}
-	if errors.As(err, &p) && opts.ReplacesCertID != "" && !p.limited() && p.RetryAfter == 0 {
+	if errors.As(err, &p) && opts.ReplacesCertID != "" && !p.Limited() && p.RetryAfter == 0 {
 		// A CA may refuse `replaces` for reasons of its own (another account
 		// ordered the old certificate, it lost its order), or fail over it with a
 		// server error; it is a courtesy, not a need.
@@ -78,7 +82,15 @@ func (c *Client) NewOrder(ctx context.Context, req OrderRequest) (Order, error) 
 		opts.ReplacesCertID = ""
 		order, err = c.newOrder(ctx, core, req.Domains, opts)
 	}
-	return order, err
+	return order, accountRefused(err)
+}
+
+// accountRefused marks the refusal of a request that needs nothing but an account.
+func accountRefused(err error) error {
+	if p := (*Problem)(nil); errors.As(err, &p) && p.Type == errUnauthorized {
+		return fmt.Errorf("%w: %w", ErrAccountRefused, err)
+	}
+	return err
 }
 
 func (c *Client) newOrder(ctx context.Context, core *api.Core, domains []string, opts *api.OrderOptions) (Order, error) {
@@ -153,7 +165,7 @@ func (c *Client) Finalize(ctx context.Context, o Order, csr []byte) (Order, erro
 	if o.status == acme.StatusPending || o.status == acme.StatusReady {
 		got, err := call(ctx, c, func() (acme.ExtendedOrder, error) { return c.core().Orders.UpdateForCSR(o.Finalize, csr) })
 		if err != nil {
-			return Order{}, fmt.Errorf("finalizing order %s: %w", o.URL, err)
+			return Order{}, fmt.Errorf("finalizing the order: %w", err)
 		}
 		if o, err = c.checkOrder(got.Order, o.URL); err != nil {
 			return Order{}, err

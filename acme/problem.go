@@ -22,6 +22,12 @@ const (
 	errAlreadyRevoked      = errNamespace + "alreadyRevoked"
 	errAccountDoesNotExist = errNamespace + "accountDoesNotExist"
 	errRateLimited         = errNamespace + "rateLimited"
+	errUnauthorized        = errNamespace + "unauthorized"
+	errUserActionRequired  = errNamespace + "userActionRequired"
+	errInvalidContact      = errNamespace + "invalidContact"
+	errUnsupportedContact  = errNamespace + "unsupportedContact"
+	errCAA                 = errNamespace + "caa"
+	errRejectedIdentifier  = errNamespace + "rejectedIdentifier"
 )
 
 // Problem is a CA's refusal: a problem document (RFC 7807, RFC 8555 section
@@ -32,6 +38,8 @@ type Problem struct {
 	Status int
 	Type   string
 	Detail string // with those of the subproblems
+	// Instance is where a person can act (RFC 8555 section 7.3.3), if the CA says so.
+	Instance string
 	// Identifiers are those that the subproblems name (RFC 8555 section 6.7.1), as the
 	// CA wrote them.
 	Identifiers []string
@@ -40,6 +48,7 @@ type Problem struct {
 	RetryAfter time.Duration
 
 	newAccount bool // it is the answer to a request for an account
+	bare       bool // there is no problem document, and Detail is what came instead
 }
 
 // Scope is how far a CA's request to wait reaches.
@@ -64,9 +73,9 @@ const (
 // A refusal of renewal information (RFC 9773) only puts off the next question.
 func (p *Problem) Scope(domains []string) Scope {
 	switch {
-	case p.Status >= 500, p.limited() && p.newAccount:
+	case p.Status >= 500, p.Limited() && p.newAccount:
 		return ScopeCA
-	case !p.limited(), len(p.Identifiers) > 0, mentions(p.Detail, domains), strings.Contains(p.Detail, "this exact set of"):
+	case !p.Limited(), len(p.Identifiers) > 0, mentions(p.Detail, domains), strings.Contains(p.Detail, "this exact set of"):
 		return ScopeIdentifiers
 	}
 	return ScopeAccount
@@ -115,15 +124,15 @@ func Unanswered(err error) bool {
 	return errors.As(err, &u) || errors.As(err, &p) && p.Status >= 500 && p.RetryAfter == 0
 }
 
-// limited says whether the CA refuses because there were too many requests (RFC 8555
+// Limited says whether the CA refuses because there were too many requests (RFC 8555
 // section 6.6, RFC 6585 section 4).
-func (p *Problem) limited() bool {
+func (p *Problem) Limited() bool {
 	return p.Status == http.StatusTooManyRequests || p.Type == errRateLimited
 }
 
 // final says whether the same request would be refused again, however late.
 func (p *Problem) final() bool {
-	return p.Status < 500 && !p.limited() && p.RetryAfter == 0
+	return p.Status < 500 && !p.Limited() && p.RetryAfter == 0
 }
 
 func (p *Problem) Error() string {
@@ -132,13 +141,38 @@ func (p *Problem) Error() string {
 		msg += fmt.Sprintf(", %.100q", p.Type)
 	}
 	msg += ")"
-	if p.Detail != "" {
+	switch {
+	case p.Detail == "":
+	case p.bare:
+		msg += fmt.Sprintf(": no problem document but %q", p.Detail)
+	default:
 		msg += fmt.Sprintf(": %.500q", p.Detail)
 	}
 	if p.RetryAfter > 0 {
 		msg += fmt.Sprintf("; it asks to wait %s", p.RetryAfter)
 	}
-	return msg
+	return msg + p.advice()
+}
+
+// advice says what a person can do about it, where the CA's words may not.
+func (p *Problem) advice() string {
+	switch p.Type {
+	case errCAA:
+		return "; the domain's CAA records must allow this CA: change them at the DNS provider, or name another CA"
+	case errRejectedIdentifier:
+		return "; this CA issues no certificate for that name: take it out of the configuration, or name another CA"
+	case errInvalidContact, errUnsupportedContact:
+		return "; give another email in the acme section"
+	case errUserActionRequired:
+		if p.Instance != "" {
+			return fmt.Sprintf("; a person has to act at %.300q, such as to agree to new terms", p.Instance)
+		}
+		return "; a person has to act, such as to agree to new terms: see what the CA wrote to the account's e-mail address"
+	}
+	if p.Limited() && p.RetryAfter == 0 && strings.Contains(p.Detail, "://") {
+		return "; see the address that it gives: this may not pass by itself"
+	}
+	return ""
 }
 
 // Bounds of a Retry-After that comes with an error.
@@ -163,6 +197,7 @@ func (g *guard) problem(req *http.Request, resp *http.Response, body []byte) (p 
 	var doc struct {
 		Type        string `json:"type"`
 		Detail      string `json:"detail"`
+		Instance    string `json:"instance"`
 		Status      int    `json:"status"`
 		Subproblems []struct {
 			Detail     string `json:"detail"`
@@ -172,9 +207,9 @@ func (g *guard) problem(req *http.Request, resp *http.Response, body []byte) (p 
 		} `json:"subproblems"`
 	}
 	if err := json.Unmarshal(body, &doc); err != nil || (doc.Type == "" && doc.Detail == "") {
-		p.Detail = fmt.Sprintf("no problem document but %.*q", shownBody, body)
+		p.Detail, p.bare = strings.TrimSpace(string(body[:min(len(body), shownBody)])), true
 	} else {
-		p.Type, p.Detail = doc.Type, doc.Detail
+		p.Type, p.Detail, p.Instance = doc.Type, doc.Detail, doc.Instance[:min(len(doc.Instance), maxURL)]
 		for i, sub := range doc.Subproblems[:min(len(doc.Subproblems), maxSubproblems)] {
 			if i < shownSubproblems {
 				p.Detail += fmt.Sprintf("; %s: %s", sub.Identifier.Value, sub.Detail)
