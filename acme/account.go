@@ -14,6 +14,7 @@ import (
 type EAB struct {
 	KID     string
 	HMACKey string // base64url, as CAs hand it out
+	File    string // that the key is from, for people
 }
 
 // directoryAge is how long a CA's directory is believed. It seldom changes, but a
@@ -72,7 +73,7 @@ func (c *Client) ready(ctx context.Context, n need) (*api.Core, error) {
 
 func (c *Client) isReady(n need) bool {
 	age := c.cfg.Now().Sub(c.read)
-	return age >= 0 && age < directoryAge && (n == unsigned || c.accountURL != "")
+	return age >= 0 && age < directoryAge && (n == unsigned || c.accountURL != "" && !c.emailNew)
 }
 
 func (c *Client) lead(ctx context.Context, n need, t *turn) error {
@@ -91,7 +92,7 @@ func (c *Client) lead(ctx context.Context, n need, t *turn) error {
 // if one is needed and not known.
 func (c *Client) prepare(ctx context.Context, n need) (err error) {
 	c.mu.Lock()
-	core, fresh, accountURL, keyFresh := c.core(), c.isReady(unsigned), c.accountURL, c.keyFresh
+	core, fresh, accountURL, keyFresh, emailNew := c.core(), c.isReady(unsigned), c.accountURL, c.keyFresh, c.emailNew
 	c.mu.Unlock()
 	now := c.cfg.Now()
 	if !fresh {
@@ -100,18 +101,30 @@ func (c *Client) prepare(ctx context.Context, n need) (err error) {
 		}
 	}
 	if n == asAccount && accountURL == "" {
-		if accountURL, err = c.findOrRegister(ctx, core, keyFresh); err != nil {
+		var email string
+		if accountURL, email, err = c.findOrRegister(ctx, core, keyFresh); err != nil {
 			return fmt.Errorf("account at %s: %w", c.cfg.Directory, err)
 		}
-		if err := c.cfg.SaveAccountURL(accountURL); err != nil {
+		if err := c.cfg.SaveAccount(accountURL, email); err != nil {
 			c.forgetAccount(core)
 			return fmt.Errorf("account at %s: %w", c.cfg.Directory, err)
 		}
+		emailNew = email != c.cfg.Email
+	}
+	if n == asAccount && emailNew {
+		if err := c.tellEmail(ctx, core, accountURL); err != nil {
+			// No certificate depends on it. The next client tries again.
+			c.cfg.Logger.Warn("the CA does not know the new e-mail address", "ca", c.cfg.Directory, "email", c.cfg.Email, "problem", err)
+		}
+		emailNew = false
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.api.Store(core)
 	c.accountURL = accountURL
+	if n == asAccount {
+		c.emailNew = emailNew
+	}
 	if !fresh {
 		c.read = now
 	}
@@ -119,36 +132,54 @@ func (c *Client) prepare(ctx context.Context, n need) (err error) {
 }
 
 // findOrRegister returns the URL of the account that has the key, or registers one
-// (RFC 8555 sections 7.3 and 7.3.1). core signs as the account afterwards.
-func (c *Client) findOrRegister(ctx context.Context, core *api.Core, keyFresh bool) (string, error) {
+// (RFC 8555 sections 7.3 and 7.3.1), and the e-mail address that it was registered with.
+// core signs as the account afterwards.
+func (c *Client) findOrRegister(ctx context.Context, core *api.Core, keyFresh bool) (account, email string, err error) {
 	if !keyFresh {
 		account, err := c.newAccount(ctx, core, acme.Account{OnlyReturnExisting: true}, nil)
 		var p *Problem
 		switch {
 		case err == nil:
 			c.cfg.Logger.Info("found the ACME account by its key", "ca", c.cfg.Directory)
-			return account, nil
+			return account, "", nil
 		case !errors.As(err, &p) || !p.final():
-			return "", err
+			return "", "", err
 		}
 	}
 	meta := core.GetDirectory().Meta
 	if !c.cfg.AcceptTerms {
-		return "", fmt.Errorf("read the CA's terms of service (%.200q) and set accept_terms: true", meta.TermsOfService)
+		return "", "", fmt.Errorf("read the CA's terms of service (%.200q) and set accept_terms: true", meta.TermsOfService)
 	}
 	if meta.ExternalAccountRequired && c.cfg.EAB == nil {
-		return "", errors.New("this CA asks for an external account binding: set acme.eab with the kid and hmac_file that it gave you")
+		return "", "", errors.New("this CA asks for an external account binding: set acme.eab with the kid and hmac_file that it gave you")
 	}
 	req := acme.Account{TermsOfServiceAgreed: true}
 	if c.cfg.Email != "" {
 		req.Contact = []string{"mailto:" + c.cfg.Email}
 	}
-	account, err := c.newAccount(ctx, core, req, c.cfg.EAB)
-	if err != nil {
-		return "", err
+	account, err = c.newAccount(ctx, core, req, c.cfg.EAB)
+	var p *Problem
+	switch {
+	case errors.As(err, &p) && p.final() && c.cfg.EAB != nil && p.advice() == "":
+		return "", "", fmt.Errorf("%w; see that kid (%.100q) and the key in %s are those that the CA gave you, and still good", err, c.cfg.EAB.KID, c.cfg.EAB.File)
+	case err != nil:
+		return "", "", accountRefused(err)
 	}
 	c.cfg.Logger.Info("registered an ACME account", "ca", c.cfg.Directory)
-	return account, nil
+	return account, c.cfg.Email, nil
+}
+
+// tellEmail gives the account the e-mail address of the configuration (RFC 8555 section
+// 7.3.2).
+func (c *Client) tellEmail(ctx context.Context, core *api.Core, accountURL string) error {
+	_, err := call(ctx, c, func() (acme.Account, error) {
+		return core.Accounts.Update(accountURL, acme.Account{Contact: []string{"mailto:" + c.cfg.Email}})
+	})
+	if err != nil {
+		return err
+	}
+	c.cfg.Logger.Info("told the CA the account's e-mail address", "ca", c.cfg.Directory, "email", c.cfg.Email)
+	return c.cfg.SaveAccount(accountURL, c.cfg.Email)
 }
 
 // newAccount asks for an account, old or new, and returns its URL.

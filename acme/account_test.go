@@ -163,18 +163,50 @@ func TestExternalAccountBinding(t *testing.T) {
 	w.mustObtain(w.client(), w.request("api.example.com"))
 }
 
+// An account has the e-mail address that is configured now. That the CA does not take it
+// keeps nothing from being obtained.
+func TestANewEmailIsTold(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, acmetest.Options{})
+	told := 0
+	w.ca.Misbehave(hear("/my-account/", func(payload map[string]any) {
+		told++
+		if got := fmt.Sprint(payload["contact"]); got != "[mailto:"+w.cfg.Email+"]" {
+			t.Errorf("the CA was told %s", got)
+		}
+	}))
+	for _, tt := range []struct {
+		email string
+		told  int
+	}{{"ops@example.com", 0}, {"ops@example.com", 0}, {"new@example.com", 1}, {"new@example.com", 1}, {"", 1}} {
+		w.cfg.Email = tt.email
+		w.mustObtain(w.client(), w.request("api.example.com"))
+		if told != tt.told {
+			t.Errorf("after %q the CA was told %d times, want %d", tt.email, told, tt.told)
+		}
+	}
+	w.cfg.Email = "other@example.com"
+	w.ca.Misbehave(acmetest.Problem("/my-account/", 400, "invalidContact", "not there", ""))
+	c := w.client()
+	w.mustObtain(c, w.request("api.example.com"))
+	w.mustObtain(c, w.request("api.example.com"))
+	if w.cfg.AccountEmail == "other@example.com" || strings.Count(w.log.String(), "does not know the new e-mail address") != 1 {
+		t.Errorf("on record is %q, and the log says:\n%s", w.cfg.AccountEmail, w.log)
+	}
+}
+
 // An account whose URL is not on record would be registered again and again.
 func TestAccountWhoseURLCannotBeSavedIsNotUsed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, acmetest.Options{})
 	full := errors.New("no space left on device")
-	save := w.cfg.SaveAccountURL
+	save := w.cfg.SaveAccount
 	isFull := true
-	w.cfg.SaveAccountURL = func(url string) error {
+	w.cfg.SaveAccount = func(url, email string) error {
 		if isFull {
 			return full
 		}
-		return save(url)
+		return save(url, email)
 	}
 	c := w.client()
 	_, err := obtain(t.Context(), c, w.request("api.example.com"))

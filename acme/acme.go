@@ -44,8 +44,9 @@ type Config struct {
 	AccountKey      crypto.Signer
 	AccountKeyFresh bool   // the key was just made: no CA knows it
 	AccountURL      string // "" when not known
-	// SaveAccountURL records the URL of a new or recovered account.
-	SaveAccountURL func(url string) error
+	AccountEmail    string // that the CA was told last; "" when not known
+	// SaveAccount records the URL of an account, and the e-mail address that the CA knows.
+	SaveAccount func(url, email string) error
 
 	// IgnoreClock has the client never learn the CA's time.
 	IgnoreClock bool
@@ -70,6 +71,7 @@ type Client struct {
 	read       time.Time  // when the directory was
 	accountURL string     // with which api signs; "" when not known
 	keyFresh   bool       // no CA knows the account's key
+	emailNew   bool       // the CA is still to be told the e-mail address
 	turn       *turn      // of whoever changes these; nil when nobody does
 }
 
@@ -99,9 +101,10 @@ func Connect(ctx context.Context, cfg Config) (*Client, error) {
 			// The usual bound is ten megabytes for each response.
 			MaxResponseHeaderBytes: 64 << 10,
 		},
-		ctx: life, timeout: timeout, now: cfg.Now, ignoreClock: cfg.IgnoreClock,
+		ctx: life, timeout: timeout, now: cfg.Now, ignoreClock: cfg.IgnoreClock, ownRoots: cfg.Roots != nil,
 	}
 	c := &Client{cfg: cfg, guard: g, cancel: cancel, read: cfg.Now(), accountURL: cfg.AccountURL, keyFresh: cfg.AccountKeyFresh}
+	c.emailNew = cfg.Email != "" && cfg.Email != cfg.AccountEmail
 	core, err := c.signer(ctx, cfg.AccountURL, cfg.AccountKey)
 	if err != nil {
 		c.Close()
@@ -119,13 +122,14 @@ func (c *Client) signer(ctx context.Context, accountURL string, key crypto.Signe
 		client := &http.Client{Transport: c.guard, CheckRedirect: sameHost}
 		return api.New(client, c.cfg.UserAgent, c.cfg.Directory, accountURL, key)
 	})
-	if p := (*Problem)(nil); errors.As(err, &p) && (p.Status == http.StatusNotFound || p.Status == http.StatusMethodNotAllowed) {
-		return nil, fmt.Errorf("CA %s: there is no ACME directory at that URL: %w", c.cfg.Directory, err)
-	}
-	if err != nil {
+	var p *Problem
+	switch {
+	case err == nil:
+		return core, nil
+	case ctx.Err() != nil, Unanswered(err), errors.As(err, &p) && p.Status != http.StatusNotFound && p.Status != http.StatusMethodNotAllowed:
 		return nil, fmt.Errorf("CA %s: %w", c.cfg.Directory, err)
 	}
-	return core, nil
+	return nil, fmt.Errorf("CA %s: there is no ACME directory at that URL: %w", c.cfg.Directory, err)
 }
 
 // Skew returns how far the CA's clock is ahead of ours, to the second, if it told

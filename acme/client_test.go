@@ -104,14 +104,19 @@ func TestWrongCAsAreExplained(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, acmetest.Options{})
 	good := w.cfg
-	w.cfg.Roots = x509.NewCertPool()
-	_, err := w.connect()
-	wantError(t, err, "is not trusted; a private CA's root certificate goes into a file that ca_bundle names")
-	if !acme.Unanswered(err) {
-		t.Error("it counts as an answer")
+	for want, roots := range map[string]*x509.CertPool{
+		"is not trusted; a private CA's root certificate goes into a file that ca_bundle names":  nil,
+		"is not trusted: its certificate was not issued by one in the file that ca_bundle names": x509.NewCertPool(),
+	} {
+		w.cfg.Roots = roots
+		_, err := w.connect()
+		wantError(t, err, want)
+		if !acme.Unanswered(err) {
+			t.Error("it counts as an answer")
+		}
 	}
 	w.cfg = good
 	w.cfg.Directory += "ectory"
-	_, err = w.connect()
+	_, err := w.connect()
 	wantError(t, err, "there is no ACME directory at that URL")
 }

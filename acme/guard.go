@@ -46,6 +46,7 @@ type guard struct {
 	now     func() time.Time
 
 	ignoreClock bool
+	ownRoots    bool                          // ca_bundle says whom to trust
 	skew        atomic.Pointer[time.Duration] // how far the CA's clock is ahead, by its last answer
 
 	mu          sync.Mutex // guards the rest
@@ -107,6 +108,9 @@ func (g *guard) explain(ctx context.Context, req *http.Request, err error) error
 		return &unanswered{fmt.Errorf("%s did not answer within %s", req.URL, g.timeout)}
 	}
 	if errors.As(err, new(x509.UnknownAuthorityError)) {
+		if g.ownRoots {
+			return &unanswered{fmt.Errorf("%s is not trusted: its certificate was not issued by one in the file that ca_bundle names: %w", req.URL.Host, err)}
+		}
 		return &unanswered{fmt.Errorf("%s is not trusted; a private CA's root certificate goes into a file that ca_bundle names: %w", req.URL.Host, err)}
 	}
 	return &unanswered{fmt.Errorf("no answer from %s: %w", req.URL, err)}

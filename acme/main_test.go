@@ -45,8 +45,8 @@ func newWorld(t testing.TB, o acmetest.Options) *world {
 	w.cfg = acme.Config{
 		Directory: ca.Directory, Roots: x509.NewCertPool(), UserAgent: "keepkey/test", AcceptTerms: true,
 		AccountKey: newKey(t), AccountKeyFresh: true,
-		SaveAccountURL: func(url string) error {
-			w.cfg.AccountURL, w.cfg.AccountKeyFresh = url, false
+		SaveAccount: func(url, email string) error {
+			w.cfg.AccountURL, w.cfg.AccountEmail, w.cfg.AccountKeyFresh = url, email, false
 			return nil
 		},
 		Now: time.Now, RequestTimeout: 20 * time.Second,

@@ -135,7 +135,7 @@ func (r *Runner) connect(ctx context.Context, ca config.ACME) (*acme.Client, err
 		if _, err := base64.RawURLEncoding.DecodeString(key); err != nil || key == "" {
 			return nil, fmt.Errorf("eab.hmac_file: %s does not hold a key in base64url, as a CA gives it to you", ca.EAB.HMACFile)
 		}
-		cfg.EAB = &acme.EAB{KID: ca.EAB.KID, HMACKey: key}
+		cfg.EAB = &acme.EAB{KID: ca.EAB.KID, HMACKey: key, File: ca.EAB.HMACFile}
 	}
 	r.accounts.Lock()
 	defer r.accounts.Unlock()
@@ -146,8 +146,8 @@ func (r *Runner) connect(ctx context.Context, ca config.ACME) (*acme.Client, err
 	if cfg.AccountKey, cfg.AccountKeyFresh, err = account.Key(); err != nil {
 		return nil, err
 	}
-	cfg.AccountURL = account.URL()
-	cfg.SaveAccountURL = func(url string) error { return account.SaveURL(ca.Directory, url) }
+	cfg.AccountURL, cfg.AccountEmail = account.Saved()
+	cfg.SaveAccount = func(url, email string) error { return account.Save(ca.Directory, url, email) }
 	return acme.Connect(ctx, cfg)
 }
 

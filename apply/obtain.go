@@ -37,6 +37,11 @@ func (l *lineage) obtain(ctx context.Context, a plan.Action) error {
 	limited, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the CA did not finish within %s; the next attempt resumes the order", limit))
 	defer cancel()
 	err := l.obtainNow(limited, a)
+	if errors.Is(err, acme.ErrAccountRefused) {
+		if account, e := l.Store.Account(l.cert.ACME.Directory, kidOf(l.cert.ACME)); e == nil {
+			err = fmt.Errorf("%w; ask the CA about the account, or remove %s, and the next run registers a new one", err, account.Dir())
+		}
+	}
 	if ctx.Err() == nil {
 		l.heard(err)
 	}

@@ -29,6 +29,7 @@ type accountFile struct {
 	Schema    int    `json:"schema"`
 	Directory string `json:"directory"`
 	URL       string `json:"url"`
+	Email     string `json:"email,omitempty"` // that the CA was told last
 }
 
 // Account returns the account for a CA's directory URL and, where one account
@@ -75,6 +76,9 @@ func safeInName(c rune) rune {
 	return '_'
 }
 
+// Dir returns the account's directory. Without it, the next run registers a new account.
+func (a *Account) Dir() string { return a.dir }
+
 // ensure makes the account's directories.
 func (a *Account) ensure() error {
 	if err := a.store.ensureDir(a.host, private); err != nil {
@@ -88,12 +92,12 @@ func (a *Account) Key() (key crypto.Signer, fresh bool, err error) {
 	path := a.dir + "/key.pem"
 	data, mode, err := readFile(path, maxFile)
 	if err == nil && mode&0o077 != 0 {
-		return nil, false, fmt.Errorf("account key %s can be read by others (mode %04o); if nobody did, run chmod 600 on it; else remove it to register a new account", path, mode)
+		return nil, false, fmt.Errorf("account key %s can be read by others (mode %04o); if nobody did, run chmod 600 on it; else remove %s, and the next run registers a new account", path, mode, a.dir)
 	}
 	if err == nil {
 		key, err := ParseKey(data)
 		if err != nil {
-			return nil, false, fmt.Errorf("account key %s is damaged (%w); restore it, or remove the file to register a new account", path, err)
+			return nil, false, fmt.Errorf("account key %s is damaged (%w); restore it, or remove %s, and the next run registers a new account", path, err, a.dir)
 		}
 		return key, false, nil
 	}
@@ -117,23 +121,23 @@ func (a *Account) Key() (key crypto.Signer, fresh bool, err error) {
 	return key, true, nil
 }
 
-// URL returns the account's URL, or "" when it is not known. A damaged record
-// reads as not known: the CA tells the URL again for the key.
-func (a *Account) URL() string {
+// Saved returns the account's URL and e-mail address, "" for what is not known. A damaged
+// record reads as not known: the CA tells the URL again for the key.
+func (a *Account) Saved() (accountURL, email string) {
 	data, _, err := readFile(a.dir+"/account.json", maxFile)
 	if err != nil {
-		return ""
+		return "", ""
 	}
 	var f accountFile
 	if json.Unmarshal(data, &f) != nil || f.Schema != 1 {
-		return ""
+		return "", ""
 	}
-	return f.URL
+	return f.URL, f.Email
 }
 
-// SaveURL records the URL that the CA gave the account.
-func (a *Account) SaveURL(directory, accountURL string) error {
-	data, err := json.MarshalIndent(accountFile{Schema: 1, Directory: directory, URL: accountURL}, "", "  ")
+// Save records the URL that the CA gave the account, and the e-mail address that it knows.
+func (a *Account) Save(directory, accountURL, email string) error {
+	data, err := json.MarshalIndent(accountFile{Schema: 1, Directory: directory, URL: accountURL, Email: email}, "", "  ")
 	if err != nil {
 		return err
 	}

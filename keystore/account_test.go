@@ -28,18 +28,18 @@ func TestAccountKeepsItsKeyAndURL(t *testing.T) {
 	if err != nil || fresh || !sameKey(again, key) {
 		t.Errorf("the second time: fresh is %v, %v", fresh, err)
 	}
-	if url := account(directory, "").URL(); url != "" {
+	if url, _ := account(directory, "").Saved(); url != "" {
 		t.Errorf("the URL is %q before there is one", url)
 	}
-	if err := account(directory, "").SaveURL(directory, "https://ca.example/acct/1"); err != nil {
+	if err := account(directory, "").Save(directory, "https://ca.example/acct/1", "ops@example.com"); err != nil {
 		t.Fatal(err)
 	}
-	if url := account(directory, "").URL(); url != "https://ca.example/acct/1" {
-		t.Errorf("the URL is %q", url)
+	if url, email := account(directory, "").Saved(); url != "https://ca.example/acct/1" || email != "ops@example.com" {
+		t.Errorf("the URL is %q, the e-mail address %q", url, email)
 	}
 	// Another binding or another CA is another account.
 	for _, other := range []*Account{account(directory, "kid"), account(directory+"2", "")} {
-		if url := other.URL(); url != "" {
+		if url, _ := other.Saved(); url != "" {
 			t.Errorf("another account has the URL %q", url)
 		}
 		if _, fresh, err := other.Key(); err != nil || !fresh {
@@ -76,7 +76,7 @@ func TestDamagedAccountKeyIsNotReplaced(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(a.dir, "account.json"), []byte("garbage"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if url := a.URL(); url != "" {
+	if url, _ := a.Saved(); url != "" {
 		t.Errorf("the URL is %q", url)
 	}
 }

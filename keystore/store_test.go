@@ -179,7 +179,7 @@ func TestReadingNeverWrites(t *testing.T) {
 		_, _, accountErr := account.Key()
 		for what, err := range map[string]error{
 			"Swap": swapErr, "Create": createErr, "Adopt": adoptErr, "Add": addErr, "Switch": r.Live.Switch(v.N), "Prune": r.Live.Prune(v.N),
-			"Tidy": reader.Tidy(), "Account.Key": accountErr, "Account.SaveURL": account.SaveURL("d", "u"),
+			"Tidy": reader.Tidy(), "Account.Key": accountErr, "Account.Save": account.Save("d", "u", ""),
 		} {
 			if !errors.Is(err, errReadOnly) {
 				t.Errorf("%s in %s: %v", what, name, err)
