@@ -2,6 +2,8 @@ package acme
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/go-acme/lego/v4/acme"
@@ -48,11 +50,26 @@ func (c *Client) presentDNS01(ctx context.Context, a authz, s *Solver) error {
 		Identifier: acme.Identifier{Type: "dns", Value: a.domain},
 		Challenges: []acme.Challenge{a.challenge},
 	}
-	_, err := call(ctx, c, func() (struct{}, error) {
-		if err := ch.PreSolve(authorization); err != nil {
-			return struct{}{}, err
+	step := func(do func(acme.Authorization) error) error {
+		_, err := call(ctx, c, func() (struct{}, error) { return struct{}{}, do(authorization) })
+		return err
+	}
+	err := step(func(authorization acme.Authorization) error {
+		err := ch.PreSolve(authorization)
+		if providers := errors.Unwrap(err); providers != nil { // lego says before it what we say, too
+			return providers
 		}
-		return struct{}{}, ch.Solve(authorization)
+		return err
 	})
+	if err != nil && ctx.Err() == nil {
+		return fmt.Errorf("the DNS provider could not add the record: %w; see that the variables in env_file are right", err)
+	}
+	if err != nil {
+		return err
+	}
+	err = step(ch.Solve)
+	if err != nil && ctx.Err() == nil {
+		return fmt.Errorf("the record was added, and is not to be seen: %w; propagation under dns-01 says whom to ask (authoritative, resolvers), or how long to wait instead (2m)", err)
+	}
 	return err
 }

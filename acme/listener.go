@@ -42,7 +42,7 @@ func (p *port) open(serve func(net.Listener)) error {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return fmt.Errorf("another program listens on %s, so %s cannot: choose another way to answer (webroot, dns-01), or free the port: %w", p.addr, p.purpose, err)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%s may not listen on %s: ports under 1024 need CAP_NET_BIND_SERVICE: %w", p.purpose, p.addr, err)
+		return fmt.Errorf("%s may not listen on %s: ports under 1024 need CAP_NET_BIND_SERVICE, as contrib/systemd/keepkey.service has it; a webroot or dns-01 needs no port: %w", p.purpose, p.addr, err)
 	case err != nil:
 		return fmt.Errorf("%s listener: %w", p.purpose, err)
 	}

@@ -59,7 +59,11 @@ func (w webroot) within(f func(*os.Root) error) error {
 	if err != nil {
 		return fmt.Errorf("webroot: %w", err)
 	}
-	if err := errors.Join(f(root), root.Close()); err != nil {
+	err = errors.Join(f(root), root.Close())
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("keepkey's user may not write to the webroot %s: %w", w.dir, err)
+	}
+	if err != nil {
 		return fmt.Errorf("webroot %s: %w", w.dir, err)
 	}
 	return nil

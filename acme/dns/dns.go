@@ -11,8 +11,10 @@ package dns
 //go:generate go run ./internal/names
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"keepkey/internal/nearest"
@@ -73,12 +75,23 @@ func (p Providers) Open(name string, env map[string]string) (Provider, error) {
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("DNS provider %s: %w", name, err)
+		return nil, fmt.Errorf("DNS provider %s: %w", name, inWords(name, err))
 	}
 	if s, ok := provider.(sequential); ok && name == "exec" {
 		return execProvider{s, env}, nil
 	}
 	return provider, nil
+}
+
+// inWords says in fewer words what lego says twice: its provider's name, and for each way
+// to give credentials that they are missing.
+func inWords(name string, err error) error {
+	const missing = "some credentials information are missing: "
+	text := strings.TrimPrefix(err.Error(), name+": ")
+	if first, rest, ok := strings.Cut(text, missing); ok {
+		return errors.New(first + "these variables are missing: " + strings.ReplaceAll(rest, missing, ""))
+	}
+	return err
 }
 
 // sequential is what lego's exec provider has besides the interface.
@@ -96,7 +109,12 @@ type execProvider struct {
 }
 
 func (p execProvider) Present(domain, token, keyAuth string) error {
-	return withEnvironment(p.env, func() error { return p.sequential.Present(domain, token, keyAuth) })
+	return withEnvironment(p.env, func() error {
+		if err := p.sequential.Present(domain, token, keyAuth); err != nil {
+			return fmt.Errorf("%w; what it printed is logged with --log-level debug", err)
+		}
+		return nil
+	})
 }
 
 func (p execProvider) CleanUp(domain, token, keyAuth string) error {
