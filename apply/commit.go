@@ -92,7 +92,7 @@ func (l *lineage) failed(a plan.Action, cause error) error {
 		f.Code = out.code
 	case a.Kind != plan.Obtain && a.Kind != plan.SwitchKey:
 		// The action itself says what failed.
-	case f.RetryAfter > 0:
+	case f.RetryAfter > 0, refused != nil && refused.Limited():
 		f.Code = plan.CAPaused
 	case acme.Unanswered(cause):
 		f.Code = plan.CAUnreachable
