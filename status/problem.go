@@ -3,6 +3,8 @@ package status
 import (
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -49,7 +51,11 @@ func (p Problem) Lines() []string {
 func Problems(name string, findings []plan.Finding) []Problem {
 	problems := []Problem{}
 	for _, f := range findings {
-		problems = append(problems, ProblemOf(name, f))
+		p := ProblemOf(name, f)
+		// Two actions can fail for one reason, such as the clock.
+		if !slices.ContainsFunc(problems, func(other Problem) bool { return reflect.DeepEqual(other, p) }) {
+			problems = append(problems, p)
+		}
 	}
 	return problems
 }
