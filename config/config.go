@@ -140,11 +140,11 @@ func Load(path string, knownProvider func(name string) error) (*Config, error) {
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("there is no configuration file %s; name another with --config or $KEEPKEY_CONFIG", abs)
 	}
-	if pe := (*os.PathError)(nil); errors.As(err, &pe) {
-		return nil, fmt.Errorf("configuration: %w", err)
+	if errors.Is(err, os.ErrPermission) {
+		return nil, fmt.Errorf("configuration: %w; run keepkey as the user that it is for: runuser -u keepkey -- keepkey COMMAND", err)
 	}
 	if err != nil {
-		return nil, Errors{{File: abs, Text: err.Error()}}
+		return nil, fmt.Errorf("configuration: %w", err)
 	}
 	return Parse(abs, data, knownProvider)
 }

@@ -60,8 +60,18 @@ func notText(data []byte) (line int, text string) {
 	return 0, ""
 }
 
-// inWords says what the library's commonest error means in that line.
+// inWords says what the library's commonest errors mean.
 func inWords(text string, data []byte, line int) string {
+	switch text {
+	case "did not find expected alphabetic or numeric character":
+		return text + ": put a value that begins with * or & in quotes"
+	case "mapping values are not allowed in this context":
+		return text + `: put a value that has ": " in it in quotes, and see that the lines are indented alike`
+	case "did not find expected '-' indicator", "did not find expected key":
+		return text + ": after this line, one is indented by more or fewer spaces than those that it belongs with"
+	case "did not find expected ',' or ']'", "did not find expected ',' or '}'":
+		return text + ": a bracket that opens here is not closed"
+	}
 	if !strings.HasPrefix(text, "found character that cannot start any token") {
 		return text
 	}

@@ -26,7 +26,7 @@ func ParseDomain(s string) (string, error) {
 	}
 	ascii, err := toASCII(rest)
 	if err != nil {
-		return "", fmt.Errorf("%.300q %w", s, err)
+		return "", fmt.Errorf("%.300q %w%s", s, err, meant(s))
 	}
 	if !strings.Contains(ascii, ".") {
 		return "", fmt.Errorf("%.300q has only one label: want a full domain name such as www.example.com", s)
@@ -38,6 +38,21 @@ func ParseDomain(s string) (string, error) {
 		}
 	}
 	return ascii, nil
+}
+
+// meant says what somebody may have meant by what is no domain name.
+func meant(s string) string {
+	switch {
+	case strings.ContainsAny(s, " ,"):
+		return "; several names are a list: [www.example.com, api.example.com]"
+	case strings.ContainsAny(s, ":/"):
+		return "; give the name alone, without https://, port and path"
+	case strings.Contains(s, "_"):
+		return "; no CA issues certificates for a name with an underscore"
+	case strings.Contains(s, "*"):
+		return `; a "*" can only be all of the first label`
+	}
+	return ""
 }
 
 const (

@@ -97,8 +97,11 @@ func (d *decoder) named(dest *string, want string, read func(path string, limit 
 		if err == nil {
 			_, err = read(*dest, maxNamed)
 		}
-		if err != nil {
-			d.errorf(n, path, "cannot read %q: %v", *dest, reason(err))
+		switch pe := (*fs.PathError)(nil); {
+		case errors.As(err, &pe):
+			d.errorf(n, path, "cannot read %q: %v", *dest, pe.Err)
+		case err != nil:
+			d.errorf(n, path, "%v", err)
 		}
 	}
 }
