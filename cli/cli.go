@@ -12,11 +12,13 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -149,7 +151,7 @@ func newApp(env Env) *cli.App {
 				return g.printVersion()
 			}
 			if first := c.Args().First(); first != "" && first != "help" {
-				return usagef("there is no command %q%s", first, elsewhere(first))
+				return usagef("there is no command %q%s", first, cmp.Or(elsewhere(first), "; keepkey --help lists those that there are"))
 			}
 			return cli.ShowAppHelp(c)
 		},
@@ -180,7 +182,7 @@ func (g *globals) prepare(cmd *cli.Command) {
 		}
 		cmd.Action = func(c *cli.Context) error {
 			if c.Args().Present() {
-				return usagef("there is no command %q under %s", c.Args().First(), cmd.Name)
+				return usagef("there is no command %q under %s; keepkey %[2]s --help lists those that there are", c.Args().First(), cmd.Name)
 			}
 			return cli.ShowSubcommandHelp(c)
 		}
@@ -190,18 +192,37 @@ func (g *globals) prepare(cmd *cli.Command) {
 	cmd.Action = func(c *cli.Context) error {
 		if c.Args().Present() {
 			// Flags behind it would be dropped silently.
-			return usagef("%s takes no arguments, but got %q", c.Command.Name, c.Args().First())
+			return usagef("%s takes no arguments, but got %q%s", c.Command.Name, c.Args().First(), byName(c.Command))
 		}
 		return action(c)
 	}
 }
 
-func onUsageError(_ *cli.Context, err error, _ bool) error {
-	const undefined = "flag provided but not defined: "
-	if flag, ok := strings.CutPrefix(err.Error(), undefined); ok {
-		return usagef("%s%s%s", undefined, flag, elsewhere(flag))
+// byName says how a command is told which certificate it is for.
+func byName(cmd *cli.Command) string {
+	has := func(name string) bool {
+		return slices.ContainsFunc(cmd.Flags, func(f cli.Flag) bool { return slices.Contains(f.Names(), name) })
 	}
-	return usageError{err}
+	switch {
+	case has("domain"):
+		return "; a certificate is named with --name or --domain"
+	case has("name"):
+		return "; a certificate is named with --name"
+	}
+	return ""
+}
+
+func onUsageError(c *cli.Context, err error, _ bool) error {
+	const undefined = "flag provided but not defined: "
+	flag, ok := strings.CutPrefix(err.Error(), undefined)
+	if !ok {
+		return usageError{err}
+	}
+	hint := "; keepkey --help lists those that there are, and those of a command go behind it"
+	if name := c.Command.FullName(); name != "" && name != c.App.Name {
+		hint = "; keepkey " + name + " --help lists those that there are"
+	}
+	return usagef("%s%s%s", undefined, flag, cmp.Or(elsewhere(flag), hint))
 }
 
 // elsewhere says what takes the place of a word that users of other clients type.
