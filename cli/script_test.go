@@ -2,7 +2,6 @@ package cli_test
 
 import (
 	"errors"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,7 +27,13 @@ defaults: {challenge: {http-01: {listen: "$HTTP"}}}
 // says what the scripts can use besides testscript's own commands.
 func TestScripts(t *testing.T) {
 	t.Parallel()
-	if files, err := filepath.Glob(scripts + "/*.txtar"); err != nil || len(files) < 8 {
+	runScripts(t, scripts)
+}
+
+// runScripts runs the scripts in a directory, and tries every command that keepkey
+// recommends meanwhile.
+func runScripts(t *testing.T, dir string) {
+	if files, err := filepath.Glob(dir + "/*.txtar"); err != nil || len(files) < 8 {
 		t.Fatalf("%d scripts (%v): the test looks in the wrong place", len(files), err)
 	}
 	advice := ""
@@ -43,11 +48,12 @@ func TestScripts(t *testing.T) {
 		})
 	}
 	testscript.Run(t, testscript.Params{
-		Dir:                 scripts,
+		Dir:                 dir,
 		WorkdirRoot:         fastDir(t),
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds:                scriptCommands,
+		Condition:           scriptCondition,
 		Setup: func(env *testscript.Env) error {
 			ca, err := acmetest.Start(acmetest.Options{})
 			if err != nil {
@@ -57,6 +63,7 @@ func TestScripts(t *testing.T) {
 			env.Values[worldKey{}] = &world{ca: ca}
 			env.Setenv("DIRECTORY", ca.Directory)
 			env.Setenv("HTTP", ca.HTTPAddr)
+			env.Setenv("DNS", ca.DNS.Addr)
 			env.Setenv(adviceEnv, advice)
 			env.Setenv("KEEPKEY_CONFIG", filepath.Join(env.WorkDir, "config.yaml"))
 			return os.WriteFile(filepath.Join(env.WorkDir, "ca.pem"), ca.CAPEM, 0o600)
@@ -98,44 +105,27 @@ func (w *world) setClocks(ts *testscript.TestScript) {
 type scriptCommand = func(ts *testscript.TestScript, neg bool, args []string)
 
 // scriptCommands are explained in testdata/script/README.md. The ones that look at keys
-// and files are in script_files_test.go.
+// and files are in script_files_test.go, those that change the world around keepkey in
+// script_world_test.go.
 var scriptCommands = map[string]scriptCommand{
 	"config": command(1, 1, func(ts *testscript.TestScript, args []string) {
-		text := baseConfig + ts.ReadFile(args[0])
-		for _, name := range []string{"DIRECTORY", "HTTP", "WORK"} {
+		text := ts.ReadFile(args[0])
+		base := ""
+		for line := range strings.Lines(baseConfig) {
+			if key, _, _ := strings.Cut(line, ":"); !strings.Contains("\n"+text, "\n"+key+":") {
+				base += line
+			}
+		}
+		text = base + text
+		for _, name := range []string{"DIRECTORY", "HTTP", "DNS", "WEBADDR", "WEB", "WORK"} {
 			text = strings.ReplaceAll(text, "$"+name, ts.Getenv(name))
 		}
 		ts.Check(os.WriteFile(ts.MkAbs("config.yaml"), []byte(text), 0o600))
 	}),
-	"status": command(2, 100, func(ts *testscript.TestScript, args []string) {
-		got := 0
-		var exit *exec.ExitError
-		if err := ts.Exec(args[1], args[2:]...); errors.As(err, &exit) {
-			got = exit.ExitCode()
-		} else {
-			ts.Check(err)
-		}
-		if got != number(ts, args[0]) {
-			ts.Fatalf("exit status %d, want %s", got, args[0])
-		}
-	}),
-	"ca": command(1, 2, func(ts *testscript.TestScript, args []string) {
-		ca := worldOf(ts).ca
-		switch {
-		case args[0] == "up":
-			ca.Misbehave(nil)
-		case args[0] == "down":
-			ca.Misbehave(func(http.Handler) http.Handler {
-				return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-					http.Error(w, "down for \x1b[31mmaintenance", http.StatusServiceUnavailable)
-				})
-			})
-		case args[0] == "lifetime" && len(args) == 2:
-			ts.Check(ca.Restart(acmetest.Options{Profiles: map[string]time.Duration{"default": duration(ts, args[1])}}))
-		default:
-			ts.Fatalf("want up, down or lifetime DURATION")
-		}
-	}),
+	"status": command(2, 100, func(ts *testscript.TestScript, args []string) { ends(ts, args[0], args[1:]) }),
+	"plain":  command(2, 100, plainCommand),
+	"ca":     command(1, 6, caCommand),
+	"web":    command(1, 2, webCommand),
 	"clock": command(1, 1, func(ts *testscript.TestScript, args []string) {
 		w := worldOf(ts)
 		w.clock = duration(ts, args[0])
@@ -167,6 +157,20 @@ var scriptCommands = map[string]scriptCommand{
 	"find":       command(2, 2, findCommand),
 	"read":       command(2, 2, readCommand),
 	"tree":       command(3, 100, treeCommand),
+}
+
+// ends runs a command that must end with an exit status.
+func ends(ts *testscript.TestScript, status string, command []string) {
+	got := 0
+	var exit *exec.ExitError
+	if err := ts.Exec(command[0], command[1:]...); errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != number(ts, status) {
+		ts.Fatalf("exit status %d, want %s", got, status)
+	}
 }
 
 // command refuses what a command can't mean.

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync/atomic"
 )
 
 // Endpoint is a kind of request, by the beginning of its path at Pebble.
@@ -184,4 +185,28 @@ func Signed(r *http.Request) []byte {
 	}
 	payload, _ := base64.RawURLEncoding.DecodeString(jws.Payload)
 	return payload
+}
+
+// Hesitate has the CA tell what went wrong with an authorization's challenges, and leave
+// all of them pending, as step-ca does. After so many answers it gives them up, which
+// RFC 8555 section 8.2 wants at once.
+func Hesitate(answers int32, detail string) Fault {
+	var seen atomic.Int32
+	return ChangeJSON(Authorization, func(doc map[string]any) {
+		n := seen.Add(1) - 1
+		if n == 0 {
+			return // the one that says which challenges there are
+		}
+		doc["status"] = "pending"
+		if n > answers {
+			doc["status"] = "invalid"
+		}
+		challenges, _ := doc["challenges"].([]any)
+		for _, c := range challenges {
+			if ch, ok := c.(map[string]any); ok {
+				ch["status"] = doc["status"]
+				ch["error"] = map[string]any{"type": "urn:ietf:params:acme:error:connection", "detail": detail, "status": 400}
+			}
+		}
+	})
 }
