@@ -31,6 +31,7 @@ var unmarked = map[string]string{
 	"acme/webroot.go f.Chmod":                 "within \"present challenge\"",
 	"acme/webroot.go root.Remove":             "within \"clean up challenge\"",
 	"acme/challenge.go s.provider.Present":    "within \"present challenge\"",
+	"acme/process.go d.DialContext":           "looks only",
 	"apply/look.go d.DialContext":             "looks only",
 	"cli/cli.go c.Args().Present":             "arguments of the command line",
 	"hooks/file.go os.OpenFile":               "to read",

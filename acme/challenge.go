@@ -25,6 +25,7 @@ type Solver struct {
 	kind     challenge.Type
 	provider challenge.Provider
 	dns      []dns01.ChallengeOption // for DNS-01: how propagation is checked
+	zone     bool                    // for DNS-01: by asking the zone's name servers
 }
 
 // solve answers challenges together: present all, trigger all, poll all. What

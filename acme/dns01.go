@@ -32,6 +32,7 @@ func NewDNS01(provider DNSProvider, p Propagation) *Solver {
 	s := &Solver{kind: challenge.DNS01, provider: provider}
 	switch {
 	case p.Authoritative:
+		s.zone = true
 	case p.Resolvers:
 		s.dns = append(s.dns, dns01.DisableAuthoritativeNssPropagationRequirement(), dns01.RecursiveNSsPropagationRequirement())
 	default:
@@ -45,22 +46,29 @@ func (c *Client) presentDNS01(ctx context.Context, a authz, s *Solver) error {
 	// lego's DNS-01 waits for propagation inside Solve; what it would then say to
 	// the CA is ours to say.
 	told := func(*api.Core, string, acme.Challenge) error { return nil }
-	ch := dns01.NewChallenge(c.core(), told, s.provider, s.dns...)
+	options := s.dns
+	if s.zone {
+		options = []dns01.ChallengeOption{dns01.WrapPreCheck(func(_, fqdn, value string, _ dns01.PreCheckFunc) (bool, error) {
+			err := seenByAll(ctx, fqdn, value)
+			return err == nil, err
+		})}
+	}
+	ch := dns01.NewChallenge(c.core(), told, s.provider, options...)
 	authorization := acme.Authorization{
 		Identifier: acme.Identifier{Type: "dns", Value: a.domain},
 		Challenges: []acme.Challenge{a.challenge},
 	}
 	step := func(do func(acme.Authorization) error) error {
-		_, err := call(ctx, c, func() (struct{}, error) { return struct{}{}, do(authorization) })
+		_, err := call(ctx, c, func() (struct{}, error) {
+			err := do(authorization)
+			if cause := errors.Unwrap(err); cause != nil { // lego says before it what we say, too
+				err = cause
+			}
+			return struct{}{}, err
+		})
 		return err
 	}
-	err := step(func(authorization acme.Authorization) error {
-		err := ch.PreSolve(authorization)
-		if providers := errors.Unwrap(err); providers != nil { // lego says before it what we say, too
-			return providers
-		}
-		return err
-	})
+	err := step(ch.PreSolve)
 	if err != nil && ctx.Err() == nil {
 		return fmt.Errorf("the DNS provider could not add the record: %w; see that the variables in env_file are right", err)
 	}
@@ -69,7 +77,7 @@ func (c *Client) presentDNS01(ctx context.Context, a authz, s *Solver) error {
 	}
 	err = step(ch.Solve)
 	if err != nil && ctx.Err() == nil {
-		return fmt.Errorf("the record was added, and is not to be seen: %w; propagation under dns-01 says whom to ask (authoritative, resolvers), or how long to wait instead (2m)", err)
+		return fmt.Errorf("the record was added, and was not to be seen in time: %w; propagation under dns-01 says whom to ask (authoritative, resolvers), or how long to wait instead (2m)", err)
 	}
 	return err
 }

@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -109,6 +111,25 @@ func TestDNS01(t *testing.T) {
 		_, err := obtain(t.Context(), c, r)
 		wantError(t, err, "challenge for bad.example.com", "REFUSED")
 	})
+	t.Run("the zone's own name servers are found through the resolvers", func(t *testing.T) {
+		_, port, err := net.SplitHostPort(w.ca.DNS.Addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		acme.SetNameServerPort(t, port)
+		r := w.request("*.own.example.com", "own.example.com")
+		r.solver = solver(t, "rfc2136", rfc2136, acme.Propagation{Authoritative: true})
+		w.mustObtain(c, r)
+	})
+	brief := maps.Clone(rfc2136)
+	brief["RFC2136_PROPAGATION_TIMEOUT"] = "1"
+	t.Run("a name server that does not answer", func(t *testing.T) {
+		acme.SetNameServerPort(t, "1")
+		r := w.request("silent.example.com")
+		r.solver = solver(t, "rfc2136", brief, acme.Propagation{Authoritative: true})
+		_, err := obtain(t.Context(), c, r)
+		wantError(t, err, "the name server ns1.example.com. of example.com. (127.0.0.1): it does not answer", "propagation under dns-01")
+	})
 	t.Run("no record is left behind", func(t *testing.T) {
 		if n := w.ca.DNS.TXT(); n != 0 {
 			t.Errorf("%d TXT records", n)
@@ -174,5 +195,23 @@ func TestDNSProviderThatFails(t *testing.T) {
 	}
 	if n := w.ca.DNS.TXT(); n != 1 || !strings.Contains(w.log.String(), "a challenge could not be cleaned up") {
 		t.Errorf("%d records, want the one whose removal failed, and a warning", n)
+	}
+}
+
+// A record that is not there yet, or not at all servers, is not seen.
+func TestRecordThatIsNotThereIsNotSeen(t *testing.T) {
+	w := newWorld(t, acmetest.Options{})
+	acme.SetResolvers([]string{w.ca.DNS.Addr})
+	_, port, err := net.SplitHostPort(w.ca.DNS.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	acme.SetNameServerPort(t, port)
+	const name = "_acme-challenge.www.example.com."
+	w.ca.DNS.SetTXT(name, "another")
+	wantError(t, acme.SeenByAll(t.Context(), name, "value"), "ns1.example.com. of example.com. (127.0.0.1): it does not have the record")
+	w.ca.DNS.SetTXT(name, "value")
+	if err := acme.SeenByAll(t.Context(), name, "value"); err != nil {
+		t.Error(err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	stdlog "log"
 	"log/slog"
+	"net"
 	"strings"
 	"sync/atomic"
 
@@ -32,11 +33,23 @@ func init() {
 // nothing is logged.
 func SetLogger(l *slog.Logger) { logger.Store(l) }
 
+// resolver is what the same servers are asked with for what lego does not ask.
+var resolver atomic.Pointer[net.Resolver]
+
+func init() { resolver.Store(net.DefaultResolver) }
+
 // SetResolvers sets the recursive DNS servers (host:port) that all DNS-01 solvers of
-// the process ask. lego reads them without a lock, so call it before any order.
+// the process ask, in place of the system's. lego reads them without a lock, so call it
+// before any order.
 func SetResolvers(servers []string) {
 	// The option acts on lego's package, not on the challenge that it is given.
 	_ = dns01.AddRecursiveNameservers(servers)(nil)
+	var asked atomic.Uint32
+	resolver.Store(&net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		server := servers[(asked.Add(1)-1)%uint32(len(servers))]
+		var d net.Dialer
+		return d.DialContext(ctx, network, server)
+	}})
 }
 
 // legoLogger implements lego's logging interface. lego's chatter is of interest for

@@ -127,6 +127,9 @@ func (d *DNS) answer(q dns.Question, m *dns.Msg) {
 	zone := ZoneOf(name)
 	soa := &dns.SOA{Hdr: header(dns.TypeSOA, zone), Ns: "ns1." + zone, Mbox: "ops." + zone, Serial: 1, Refresh: 1, Retry: 1, Expire: 1, Minttl: 1}
 	switch {
+	case q.Qtype == dns.TypeA && name == soa.Ns:
+		here, _, _ := net.SplitHostPort(d.Addr)
+		m.Answer = append(m.Answer, &dns.A{Hdr: header(dns.TypeA, q.Name), A: net.ParseIP(here)})
 	case q.Qtype == dns.TypeA:
 		m.Answer = append(m.Answer, &dns.A{Hdr: header(dns.TypeA, q.Name), A: net.ParseIP(d.host)})
 	case q.Qtype == dns.TypeTXT:
