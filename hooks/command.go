@@ -165,7 +165,7 @@ func (c Command) exec(ctx context.Context, env []string, input []byte, stdout io
 	case errors.Is(err, syscall.ENOEXEC):
 		return fail("it is not a program; a script must begin with a line like #!/bin/sh", "")
 	case errors.Is(err, fs.ErrPermission):
-		return fail("keepkey's user may not execute it", "")
+		return fail("keepkey's user may not execute it: run chmod +x on it, and see that its directories can be entered", "")
 	}
 	return fail(err.Error(), output.String())
 }

@@ -36,6 +36,8 @@ func (f File) Run(_ context.Context, e Event) error {
 	dir := filepath.Dir(f.Path)
 	if _, statErr := os.Stat(dir); errors.Is(statErr, fs.ErrNotExist) {
 		why = fmt.Sprintf("the directory %s does not exist", dir)
+	} else if pe := (*fs.PathError)(nil); errors.Is(err, fs.ErrPermission) && errors.As(err, &pe) && pe.Path != path { // the new file
+		why = fmt.Sprintf("the directory %s can't be written to by keepkey's user: %v", filepath.Dir(path), err)
 	}
 	return failed(f, why, "")
 }
