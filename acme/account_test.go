@@ -185,6 +185,12 @@ func TestANewEmailIsTold(t *testing.T) {
 			t.Errorf("after %q the CA was told %d times, want %d", tt.email, told, tt.told)
 		}
 	}
+	// It may be another than the account's where only the key was left.
+	w.cfg.AccountURL, w.cfg.AccountEmail, w.cfg.Email = "", "", "third@example.com"
+	w.mustObtain(w.client(), w.request("api.example.com"))
+	if told != 2 || w.cfg.AccountEmail != w.cfg.Email {
+		t.Errorf("the CA was told %d times, and on record is %q", told, w.cfg.AccountEmail)
+	}
 	w.cfg.Email = "other@example.com"
 	w.ca.Misbehave(acmetest.Problem("/my-account/", 400, "invalidContact", "not there", ""))
 	c := w.client()

@@ -23,14 +23,14 @@ import (
 // wrong with it.
 const adviceEnv = "KEEPKEY_TEST_ADVICE"
 
-// advised finds commands at the ends of lines.
-var advised = regexp.MustCompile(`(?m): keepkey ((?:renew|rotate|channel|ledger|lineage|host|adopt|plan|pins|status) [^"\n]*)`)
+// advised finds commands at the ends of lines, and those that ask for help.
+var advised = regexp.MustCompile(`(?m): keepkey ((?:renew|rotate|channel|ledger|lineage|host|adopt|plan|pins|status) [^"\n]*)|; keepkey ((?:[a-z]+ )*--help) `)
 
 // tryAdvice runs each command that was recommended, once for each script.
 func tryAdvice(output []byte) error {
 	dir, work := os.Getenv(adviceEnv), os.Getenv("WORK")
 	for _, m := range advised.FindAllSubmatch(output, -1) {
-		command := strings.TrimSpace(string(m[1]))
+		command := strings.TrimSpace(string(m[1]) + string(m[2]))
 		sum := sha256.Sum256([]byte(work + "\x00" + command))
 		f, err := os.OpenFile(filepath.Join(dir, fmt.Sprintf("%x", sum[:8])), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 		if errors.Is(err, fs.ErrExist) {

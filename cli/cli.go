@@ -219,8 +219,8 @@ func onUsageError(c *cli.Context, err error, _ bool) error {
 		return usageError{err}
 	}
 	hint := "; keepkey --help lists those that there are, and those of a command go behind it"
-	if name := c.Command.FullName(); name != "" && name != c.App.Name {
-		hint = "; keepkey " + name + " --help lists those that there are"
+	if name := c.Command.HelpName; name != c.App.HelpName {
+		hint = "; " + name + " --help lists those that there are"
 	}
 	return usagef("%s%s%s", undefined, flag, cmp.Or(elsewhere(flag), hint))
 }
