@@ -108,9 +108,6 @@ func OpenLocked(dir, group string) (*Store, error) {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("the state directory's parent is missing, make it or name another place as state: %w", err)
 		}
-		if errors.Is(err, syscall.EPERM) && gid != 0 {
-			return nil, notMember(s.dir, gid, err)
-		}
 		if errors.Is(err, syscall.EACCES) {
 			return nil, fmt.Errorf("the state directory is missing, and this user may not make it: run keepkey as its own user, or as root: install -d -m 0700 -o %s %s: %w",
 				plainName(os.Geteuid()), s.dir, err)
@@ -346,7 +343,11 @@ func (s *Store) ensureDir(path string, a durable.Access) error {
 	}
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err := s.wrote(durable.Mkdir(path, a)); err != nil {
+		err := s.wrote(durable.Mkdir(path, a))
+		if errors.Is(err, syscall.EPERM) && a.Group != 0 {
+			return ungranted(path, a, err)
+		}
+		if err != nil {
 			return fmt.Errorf("state directory: %w", err)
 		}
 		return nil
@@ -379,16 +380,11 @@ func differs(info fs.FileInfo, a durable.Access) bool {
 // ungranted says why a file or directory can't be given to whom it is for.
 func ungranted(path string, a durable.Access, err error) error {
 	if errors.Is(err, fs.ErrPermission) && a.Group != 0 {
-		return notMember(path, a.Group, err)
+		group := groupName(a.Group)
+		return fmt.Errorf("%s cannot be given to the configured group %s: keepkey's user is not in it; run usermod -aG %s %s, and start keepkey anew: %w",
+			path, group, group, plainName(os.Geteuid()), err)
 	}
 	return fmt.Errorf("%s cannot be given the mode %04o and the configured group: %w", path, a.Mode, err)
-}
-
-// notMember says why a directory cannot be given to a group.
-func notMember(path string, gid int, err error) error {
-	group := groupName(gid)
-	return fmt.Errorf("%s cannot be given to the configured group %s: keepkey's user is not in it; run usermod -aG %s %s, and start keepkey anew: %w",
-		path, group, group, plainName(os.Geteuid()), err)
 }
 
 // checkDir refuses a state directory that somebody else could change.
