@@ -23,7 +23,7 @@ var mayImport = map[string][]string{
 	"keepkey/plan":                    {"keepkey/pinset"},
 	"keepkey/config":                  {"keepkey/hooks", "keepkey/internal/nearest", "keepkey/internal/trusted", "keepkey/pinset", "keepkey/pinset/format"},
 	"keepkey/invariant":               {"keepkey/internal/durable", "keepkey/keystore", "keepkey/pinset", "keepkey/plan"},
-	"keepkey/keystore":                {"keepkey/internal/durable", "keepkey/pinset"},
+	"keepkey/keystore":                {"keepkey/internal/durable", "keepkey/internal/trusted", "keepkey/pinset"},
 	"keepkey/acme":                    {"keepkey/internal/fault"},
 	"keepkey/acme/dns":                {"keepkey/internal/nearest", "keepkey/internal/trusted"},
 	"keepkey/acme/dns/internal/names": {}, // generates the list of lego's providers

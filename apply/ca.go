@@ -105,11 +105,8 @@ func (l *lineage) skew(ctx context.Context) (skew time.Duration, known bool) {
 	return client.Skew()
 }
 
-// Bounds of files that a person names, in bytes.
-const (
-	maxBundle = 1 << 20
-	maxSecret = 64 << 10
-)
+// maxBundle bounds a file of certificates, in bytes.
+const maxBundle = 1 << 20
 
 func (r *Runner) connect(ctx context.Context, ca config.ACME) (*acme.Client, error) {
 	cfg := acme.Config{
@@ -127,7 +124,7 @@ func (r *Runner) connect(ctx context.Context, ca config.ACME) (*acme.Client, err
 		}
 	}
 	if ca.EAB != nil {
-		hmac, err := trusted.ReadSecret(ca.EAB.HMACFile, maxSecret)
+		hmac, err := trusted.ReadSecret(ca.EAB.HMACFile)
 		if err != nil {
 			return nil, fmt.Errorf("eab.hmac_file: %w", err)
 		}

@@ -70,13 +70,13 @@ func (d *decoder) path(dest *string, want string) func(*yaml.Node, string) {
 	}
 }
 
-// maxNamed bounds a file that the configuration names, in bytes.
-const maxNamed = 1 << 20
+// maxBundle bounds a file of certificates, in bytes.
+const maxBundle = 1 << 20
 
 // readable reads the path of a file that must be there for keepkey to read, and that is to be
 // trusted.
 func (d *decoder) readable(dest *string, want string) func(*yaml.Node, string) {
-	return d.named(dest, want, trusted.Read)
+	return d.named(dest, want, func(path string) ([]byte, error) { return trusted.Read(path, maxBundle) })
 }
 
 // secret does the same for a file that holds a secret.
@@ -84,7 +84,7 @@ func (d *decoder) secret(dest *string, want string) func(*yaml.Node, string) {
 	return d.named(dest, want, trusted.ReadSecret)
 }
 
-func (d *decoder) named(dest *string, want string, read func(path string, limit int64) ([]byte, error)) func(*yaml.Node, string) {
+func (d *decoder) named(dest *string, want string, read func(path string) ([]byte, error)) func(*yaml.Node, string) {
 	return func(n *yaml.Node, path string) {
 		if !d.pathAt(dest, want, n, path) {
 			return
@@ -95,7 +95,7 @@ func (d *decoder) named(dest *string, want string, read func(path string, limit 
 			return
 		}
 		if err == nil {
-			_, err = read(*dest, maxNamed)
+			_, err = read(*dest)
 		}
 		switch pe := (*fs.PathError)(nil); {
 		case errors.As(err, &pe):

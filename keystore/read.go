@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
+
+	"keepkey/internal/trusted"
 )
 
 // Bounds of the files that are read back. Nothing larger is ever written.
@@ -36,7 +38,7 @@ func readFile(path string, limit int64) (data []byte, mode fs.FileMode, err erro
 		return nil, 0, fmt.Errorf("%s is not a regular file", path)
 	}
 	if int(info.Uid) != os.Geteuid() {
-		return nil, 0, fmt.Errorf("%s belongs to %s, who could change it: see that nobody did, and run chown %s on it", path, userName(int(info.Uid)), plainName(os.Geteuid()))
+		return nil, 0, fmt.Errorf("%s belongs to %s, who could change it: see that nobody did, and run chown %s on it", path, trusted.User(int(info.Uid)), trusted.UserName(os.Geteuid()))
 	}
 	if info.Size > limit {
 		return nil, 0, fmt.Errorf("%s is %d bytes long, more than the %d that keepkey ever writes", path, info.Size, limit)

@@ -43,6 +43,7 @@ import (
 	"time"
 
 	"keepkey/internal/durable"
+	"keepkey/internal/trusted"
 )
 
 // LockedError says that another keepkey process is at work in the state
@@ -110,7 +111,7 @@ func OpenLocked(dir, group string) (*Store, error) {
 		}
 		if errors.Is(err, syscall.EACCES) {
 			return nil, fmt.Errorf("the state directory is missing, and this user may not make it: run keepkey as its own user, or as root: install -d -m 0700 -o %s %s: %w",
-				plainName(os.Geteuid()), s.dir, err)
+				trusted.UserName(os.Geteuid()), s.dir, err)
 		}
 		return nil, fmt.Errorf("state directory: %w", err)
 	}
@@ -382,7 +383,7 @@ func ungranted(path string, a durable.Access, err error) error {
 	if errors.Is(err, fs.ErrPermission) && a.Group != 0 {
 		group := groupName(a.Group)
 		return fmt.Errorf("%s cannot be given to the configured group %s: keepkey's user is not in it; run usermod -aG %s %s, and start keepkey anew: %w",
-			path, group, group, plainName(os.Geteuid()), err)
+			path, group, group, trusted.UserName(os.Geteuid()), err)
 	}
 	return fmt.Errorf("%s cannot be given the mode %04o and the configured group: %w", path, a.Mode, err)
 }
@@ -399,27 +400,12 @@ func checkDir(dir string) error {
 	owner := int(info.Sys().(*syscall.Stat_t).Uid)
 	if me := os.Geteuid(); owner != me {
 		return fmt.Errorf("state directory %s belongs to %s, but keepkey runs as %s; run it as the owner, so that no key ends up with the wrong one: runuser -u %s -- keepkey COMMAND, or sudo -u %[4]s keepkey COMMAND",
-			dir, userName(owner), userName(me), plainName(owner))
+			dir, trusted.User(owner), trusted.User(me), trusted.UserName(owner))
 	}
 	if m := info.Mode().Perm(); m&0o022 != 0 {
 		return fmt.Errorf("state directory %s can be written by others (mode %04o); run chmod go-w %s and look for changes that are not yours", dir, m, dir)
 	}
 	return nil
-}
-
-func userName(uid int) string {
-	if name := plainName(uid); name != "#"+strconv.Itoa(uid) {
-		return fmt.Sprintf("%s (uid %d)", name, uid)
-	}
-	return fmt.Sprintf("uid %d", uid)
-}
-
-// plainName returns a user's name as commands take it.
-func plainName(uid int) string {
-	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
-		return u.Username
-	}
-	return "#" + strconv.Itoa(uid)
 }
 
 func groupName(gid int) string {

@@ -10,14 +10,12 @@ import (
 	"keepkey/internal/trusted"
 )
 
-const maxEnvFile = 64 << 10
-
 // ReadEnvFile reads a file of variables: lines NAME=VALUE, where empty lines and
 // those that begin with # are skipped. A leading "export " is allowed, and quotes
 // around the value. The values are secrets: no error shows one, and a file that
 // others may read or change is refused.
 func ReadEnvFile(path string) (map[string]string, error) {
-	data, err := trusted.ReadSecret(path, maxEnvFile)
+	data, err := trusted.ReadSecret(path)
 	if err != nil {
 		return nil, err
 	}

@@ -10,7 +10,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/user"
 	"slices"
 	"strconv"
 	"syscall"
@@ -21,7 +20,10 @@ import (
 func Read(path string, limit int64) ([]byte, error) { return read(path, limit, false) }
 
 // ReadSecret returns what a file says that nobody else may know. See [Read].
-func ReadSecret(path string, limit int64) ([]byte, error) { return read(path, limit, true) }
+func ReadSecret(path string) ([]byte, error) { return read(path, maxSecret, true) }
+
+// maxSecret is more than any secret takes, in bytes.
+const maxSecret = 64 << 10
 
 // Program says why a program is not to be run: somebody else could change it.
 func Program(path string) error {
@@ -77,7 +79,7 @@ func (id identity) refuse(path string, info fs.FileInfo, secret bool) error {
 	case !ok:
 		return errors.New("this system does not say whom files belong to")
 	case int(owner.Uid) != id.uid && owner.Uid != 0:
-		return fmt.Errorf("%s belongs to %s, who could change it: run chown %s on it", path, name(int(owner.Uid)), strconv.Itoa(id.uid))
+		return fmt.Errorf("%s belongs to %s, who could change it: run chown %s on it", path, User(int(owner.Uid)), strconv.Itoa(id.uid))
 	case mode&0o002 != 0:
 		return fmt.Errorf("everybody can write to %s (mode %04o): check what it says, and run chmod o-w on it", path, mode)
 	case mode&0o020 != 0 && int(owner.Gid) != id.gid && owner.Gid != 0:
@@ -88,11 +90,4 @@ func (id identity) refuse(path string, info fs.FileInfo, secret bool) error {
 		return fmt.Errorf("the group with ID %d can read %s (mode %04o), which holds a secret: run chmod g-r on it, and replace the secret if somebody may have read it", owner.Gid, path, mode)
 	}
 	return nil
-}
-
-func name(uid int) string {
-	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
-		return fmt.Sprintf("%s (uid %d)", u.Username, uid)
-	}
-	return fmt.Sprintf("uid %d", uid)
 }

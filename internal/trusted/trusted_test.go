@@ -69,17 +69,23 @@ func TestFilesAreReadWithinBounds(t *testing.T) {
 		}
 	}
 	write(0o600)
-	if data, err := ReadSecret(path, 5); string(data) != "12345" || err != nil {
+	if data, err := ReadSecret(path); string(data) != "12345" || err != nil {
 		t.Errorf("%q, %v", data, err)
 	}
 	if _, err := Read(path, 4); err == nil || !strings.Contains(err.Error(), "longer than 4 bytes") {
+		t.Error(err)
+	}
+	if err := os.WriteFile(path, make([]byte, maxSecret+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadSecret(path); err == nil || !strings.Contains(err.Error(), "longer than 65536 bytes") {
 		t.Error(err)
 	}
 	write(0o644)
 	if _, err := Read(path, 5); err != nil {
 		t.Error(err)
 	}
-	if _, err := ReadSecret(path, 5); err == nil {
+	if _, err := ReadSecret(path); err == nil {
 		t.Error("a secret that everybody can read is taken")
 	}
 	if err := Program(path); err != nil {
