@@ -25,6 +25,14 @@ const clockEnv = "KEEPKEY_TEST_CLOCK_OFFSET"
 // counted from 1.
 const killEnv = "KEEPKEY_TEST_KILL_AT"
 
+// requestTimeoutEnv is how long the keepkey that the tests run waits for an answer of a CA.
+const requestTimeoutEnv = "KEEPKEY_TEST_REQUEST_TIMEOUT"
+
+// memoryEnv names a file to which the keepkey that the tests run writes the most memory that
+// it had, in the words of /proc/self/status. (What the kernel tells its parent is of no use:
+// there it counts from the parent's own memory, with which a process begins.)
+const memoryEnv = "KEEPKEY_TEST_MEMORY"
+
 func killAt(target int) fault.Handler {
 	var n atomic.Int64
 	return func(_ fault.Point, effect func() error) error {
@@ -48,11 +56,12 @@ func keepkey() {
 	if n, err := strconv.Atoi(os.Getenv(killEnv)); err == nil {
 		fault.Handle(killAt(n))
 	}
-	offset, _ := time.ParseDuration(os.Getenv(clockEnv)) // none when it is not set
+	offset, _ := time.ParseDuration(os.Getenv(clockEnv))           // none when it is not set
+	timeout, _ := time.ParseDuration(os.Getenv(requestTimeoutEnv)) // the usual when it is not set
 	var out bytes.Buffer
 	env := cli.Env{
 		Args: os.Args, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv,
-		Now: func() time.Time { return time.Now().Add(offset) },
+		Now: func() time.Time { return time.Now().Add(offset) }, RequestTimeout: timeout,
 	}
 	if os.Getenv(adviceEnv) != "" {
 		env.Stdout, env.Stderr = io.MultiWriter(os.Stdout, &out), io.MultiWriter(os.Stderr, &out)
@@ -61,6 +70,11 @@ func keepkey() {
 	if out.Len() > 0 {
 		if err := tryAdvice(out.Bytes()); err != nil {
 			panic(err)
+		}
+	}
+	if to := os.Getenv(memoryEnv); to != "" {
+		if data, err := os.ReadFile("/proc/self/status"); err == nil {
+			os.WriteFile(to, data, 0o600)
 		}
 	}
 	os.Exit(status)

@@ -2,6 +2,7 @@ package acmetest
 
 import (
 	"bytes"
+	"compress/gzip"
 	"crypto"
 	"crypto/x509"
 	"encoding/base64"
@@ -13,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 )
 
 // Endpoint is a kind of request, by the beginning of its path at Pebble.
@@ -20,6 +22,7 @@ type Endpoint string
 
 // The endpoints of an ACME server (RFC 8555 section 7.1, RFC 9773).
 const (
+	Everything    Endpoint = "/"
 	Directory     Endpoint = "/dir"
 	NewNonce      Endpoint = "/nonce-plz"
 	NewAccount    Endpoint = "/sign-me-up"
@@ -104,6 +107,99 @@ func Stall(e Endpoint) Fault {
 	})
 }
 
+// Trickle answers a byte at a time, and never ends.
+func Trickle(e Endpoint) Fault {
+	return at(e, func(_ http.Handler, w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		w.WriteHeader(http.StatusOK)
+		next := time.NewTicker(5 * time.Millisecond)
+		defer next.Stop()
+		for {
+			select {
+			case <-r.Context().Done():
+				return
+			case <-next.C:
+				if _, err := w.Write([]byte(" ")); err != nil {
+					return
+				}
+				http.NewResponseController(w).Flush()
+			}
+		}
+	})
+}
+
+// EarlyHints announces an answer for ever (RFC 8297), and never gives it.
+func EarlyHints(e Endpoint) Fault {
+	return at(e, func(_ http.Handler, w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		for r.Context().Err() == nil {
+			w.WriteHeader(http.StatusEarlyHints)
+		}
+	})
+}
+
+// Bomb answers with that many MiB of spaces, packed so that they are a thousandth of that
+// on their way.
+func Bomb(e Endpoint, status, size int) Fault {
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	z.Write(bytes.Repeat([]byte(" "), 1<<20))
+	z.Close()
+	header := http.Header{"Content-Encoding": {"gzip"}, "Content-Type": {"application/json"}}
+	return Respond(e, status, header, bytes.Repeat(packed.Bytes(), size)) // gzip's members may follow each other
+}
+
+// Headers adds headers to the CA's answers, that many bytes in all.
+func Headers(e Endpoint, size int) Fault {
+	const each = 8 << 10
+	return at(e, func(next http.Handler, w http.ResponseWriter, r *http.Request) {
+		for i := range size / each {
+			w.Header().Set("X-"+strconv.Itoa(i), strings.Repeat("h", each))
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// Count lets the CA answer as it will, and closes a channel at the n-th request.
+func Count(e Endpoint, n int) (asked <-chan struct{}, count Fault) {
+	reached := make(chan struct{})
+	var requests atomic.Int64
+	return reached, at(e, func(next http.Handler, w http.ResponseWriter, r *http.Request) {
+		if requests.Add(1) == int64(n) {
+			close(reached)
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// Both puts one fault in front of another.
+func Both(first, second Fault) Fault {
+	return func(next http.Handler) http.Handler { return first(second(next)) }
+}
+
+// Issue hands out chains in PEM of its own in place of the CA's: made by f, for the key and
+// the names that were asked for last.
+func Issue(f func(pub crypto.PublicKey, domains []string) ([]byte, error)) Fault {
+	var asked atomic.Pointer[x509.CertificateRequest]
+	note := at(Finalize, func(next http.Handler, w http.ResponseWriter, r *http.Request) {
+		if csr := requested(r); csr != nil {
+			asked.Store(csr)
+		}
+		next.ServeHTTP(w, r)
+	})
+	return Both(note, Change(Certificate, func(_ http.Header, body []byte) []byte {
+		csr := asked.Load()
+		if csr == nil {
+			return body
+		}
+		chain, err := f(csr.PublicKey, csr.DNSNames)
+		if err != nil {
+			return []byte(err.Error())
+		}
+		return chain
+	}))
+}
+
 // Redirect sends the client elsewhere.
 func Redirect(e Endpoint, status int, to string) Fault {
 	return Respond(e, status, http.Header{"Location": {to}}, nil)
@@ -161,14 +257,23 @@ func Lose(e Endpoint) Fault { return Cut(e, 0) }
 func RefuseKey(refused func(crypto.PublicKey) bool) Fault {
 	refuse := Problem(Finalize, http.StatusForbidden, "badPublicKey", "not this key", "")
 	return at(Finalize, func(next http.Handler, w http.ResponseWriter, r *http.Request) {
-		var finalize struct{ CSR string }
-		_ = json.Unmarshal(Signed(r), &finalize)
-		der, _ := base64.RawURLEncoding.DecodeString(finalize.CSR)
-		if csr, err := x509.ParseCertificateRequest(der); err == nil && refused(csr.PublicKey) {
+		if csr := requested(r); csr != nil && refused(csr.PublicKey) {
 			next = refuse(next)
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// requested returns the certificate request that finalizes an order, or nil.
+func requested(r *http.Request) *x509.CertificateRequest {
+	var finalize struct{ CSR string }
+	_ = json.Unmarshal(Signed(r), &finalize)
+	der, _ := base64.RawURLEncoding.DecodeString(finalize.CSR)
+	csr, err := x509.ParseCertificateRequest(der)
+	if err != nil {
+		return nil
+	}
+	return csr
 }
 
 // Signed returns what a signed request says, and leaves it to be read again (RFC 8555

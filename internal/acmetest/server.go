@@ -43,8 +43,9 @@ type Options struct {
 	Blocklist      []string
 	RetryAfter     int // seconds, in answers about pending authorizations and orders; 0 for none
 	// RSA makes the CA's keys RSA, which [Server.Issuer] needs.
-	RSA bool
-	Log io.Writer
+	RSA   bool
+	HTTP1 bool // it does not speak HTTP/2
+	Log   io.Writer
 	// Host is where every name resolves to, and where clients answer challenges on the usual
 	// ports. Without it that is a loopback address, and ports that the kernel chose.
 	Host string
@@ -100,7 +101,7 @@ func (s *Server) start(o Options) (err error) {
 		return err
 	}
 	s.http = httptest.NewUnstartedServer(http.HandlerFunc(s.serve))
-	s.http.EnableHTTP2 = true
+	s.http.EnableHTTP2 = !o.HTTP1
 	s.http.Config.ErrorLog = log.New(io.Discard, "", 0)
 	s.http.StartTLS()
 	s.Directory = s.http.URL + wfe.DirectoryPath
