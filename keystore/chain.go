@@ -99,7 +99,7 @@ func parseChain(data []byte) (Chain, error) {
 			return nil, fmt.Errorf("not a certificate chain in PEM: %s", quoteStart(data))
 		}
 		if block.Type != "CERTIFICATE" {
-			return nil, fmt.Errorf("the chain holds a PEM block of type %q, only CERTIFICATE belongs there", block.Type)
+			return nil, fmt.Errorf("the chain holds a PEM block of type %.100q, only CERTIFICATE belongs there", block.Type)
 		}
 		if len(chain) == maxChain {
 			return nil, fmt.Errorf("the chain holds more than %d certificates", maxChain)
