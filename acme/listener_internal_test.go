@@ -52,6 +52,41 @@ func TestVisitorsOfAListenerAreCounted(t *testing.T) {
 	}
 }
 
+// A CA may give one token to two names. Each of them is presented and taken away, and then
+// nothing listens any more.
+func TestATokenOfTwoNamesLeavesNoPortOpen(t *testing.T) {
+	t.Parallel()
+	for name, s := range map[string]*Solver{"http-01": NewHTTP01("127.0.0.1:0"), "tls-alpn-01": NewTLSALPN01("127.0.0.1:0")} {
+		open := func() bool {
+			if l, ok := s.provider.(*http01Listener); ok {
+				return l.ln != nil
+			}
+			return s.provider.(*tlsALPN01Listener).ln != nil
+		}
+		present := func() {
+			if err := s.provider.Present("api.example.com", "token", "key"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cleanUp := func(want bool) {
+			t.Helper()
+			if err := s.provider.CleanUp("api.example.com", "token", "key"); err != nil {
+				t.Fatal(err)
+			}
+			if open() != want {
+				t.Errorf("%s: it listens: %v, want %v", name, open(), want)
+			}
+		}
+		present()
+		present()
+		cleanUp(true)
+		cleanUp(false)
+		cleanUp(false) // once too often
+		present()
+		cleanUp(false)
+	}
+}
+
 // webrootEnv has the test below, run once more, write a token there.
 const webrootEnv = "KEEPKEY_TEST_WEBROOT"
 

@@ -49,14 +49,16 @@ func (l *tlsALPN01Listener) Present(domain, token, keyAuth string) error {
 
 func (l *tlsALPN01Listener) CleanUp(domain, token, _ string) error {
 	l.mu.Lock()
-	before := len(l.certs[domain])
-	l.certs[domain] = slices.DeleteFunc(l.certs[domain], func(p presentedCert) bool { return p.token == token })
-	presented := len(l.certs[domain]) < before
+	// One of them: a CA may give one token twice.
+	i := slices.IndexFunc(l.certs[domain], func(p presentedCert) bool { return p.token == token })
+	if i >= 0 {
+		l.certs[domain] = slices.Delete(l.certs[domain], i, i+1)
+	}
 	if len(l.certs[domain]) == 0 {
 		delete(l.certs, domain)
 	}
 	l.mu.Unlock()
-	if !presented {
+	if i < 0 {
 		return nil
 	}
 	return l.close()
