@@ -3,10 +3,12 @@ package durable
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/gofrs/flock"
 
@@ -50,10 +52,18 @@ const released = "released\n"
 
 // Acquire takes the lock or fails at once with a [*LockedError].
 //
-//	openat(path, O_CREAT) flock(LOCK_EX|LOCK_NB) stat read
+//	lstat(path) openat(path, O_CREAT) flock(LOCK_EX|LOCK_NB) stat read
 //	openat(path, O_TRUNC) write(PID) fsync close
 func Acquire(path string) (*Lock, error) {
 	for range 10 {
+		// A pipe has no end, and what a link leads to would be overwritten.
+		switch info, err := os.Lstat(path); {
+		case err != nil:
+		case !info.Mode().IsRegular():
+			return nil, fmt.Errorf("%s is not a regular file: remove it", path)
+		case int(info.Sys().(*syscall.Stat_t).Uid) != os.Geteuid():
+			return nil, fmt.Errorf("%s belongs to another user (uid %d): run chown %d on it", path, info.Sys().(*syscall.Stat_t).Uid, os.Geteuid())
+		}
 		l := flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDWR), flock.SetPermissions(0o600))
 		ok := false
 		err := fault.Do("lock", path, func() (err error) {
@@ -140,8 +150,14 @@ func samePath(l *flock.Flock, path string) (bool, error) {
 
 // content returns what a lock file says; none says more than a few bytes.
 func content(path string) string {
-	data, err := os.ReadFile(path)
-	if err != nil || len(data) > 32 {
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	const most = 32
+	data, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err != nil || len(data) > most {
 		return ""
 	}
 	return string(data)
