@@ -7,11 +7,10 @@ import (
 	"log/slog"
 	"unicode"
 	"unicode/utf16"
-	"unicode/utf8"
 )
 
 // jsonWriter escapes in JSON what JSON itself leaves as it is, and what could steer a
-// terminal or turn text around there: control characters after ASCII, and marks for the
+// terminal or turn text around there: DEL and the control characters after it, and marks for the
 // direction of writing. JSON has such characters in strings alone.
 type jsonWriter struct{ w io.Writer }
 
@@ -23,7 +22,7 @@ func (j jsonWriter) Write(b []byte) (int, error) {
 }
 
 func escaped(b []byte) []byte {
-	steers := func(r rune) bool { return r >= utf8.RuneSelf && !unicode.IsPrint(r) }
+	steers := func(r rune) bool { return r > '~' && !unicode.IsPrint(r) }
 	if bytes.IndexFunc(b, steers) < 0 {
 		return b
 	}

@@ -2,7 +2,6 @@ package cli_test
 
 import (
 	"bytes"
-	"context"
 	"crypto"
 	"crypto/rsa"
 	"crypto/x509"
@@ -198,7 +197,7 @@ func hostileModes() []hostile {
 		{name: "a request for a nonce redirected elsewhere", fault: acmetest.Redirect(nonce, 307, "https://evil.example/nonce"), says: "redirects a signed request"},
 		{name: "authorizations at nowhere", fault: acmetest.Both(set(order, "authorizations", nowhere), set(polled, "authorizations", nowhere)), says: "refused"},
 		{name: "a challenge at a URL that paints", fault: acmetest.Both(set(authz, "status", "pending"), challenges(func(ch doc) { ch["url"] = "file:///\u009b31m\u202eevil" })), says: "for a URL"},
-		{name: "problems that paint", fault: problem(order, 400, `{"type":"\u009b2J","detail":"\u202edlrow\u2066\u009b31m\u0007\r\nkeepkey: all is well"}`), says: `\u202edlrow`},
+		{name: "problems that paint", fault: problem(order, 400, `{"type":"\u009b2J","detail":"\u202edlrow\u2066\u009b31m\u0007\u007f\r\nkeepkey: all is well"}`), says: `\u202edlrow`},
 		{name: "an order at a URL that paints", fault: acmetest.Both(set(polled, "status", "invalid"), set(polled, "error", doc{"type": "\u202e", "detail": "\u009b31m"})), says: `\u009b31m`},
 
 		// Nonsense that fits.
@@ -346,28 +345,24 @@ func (h *host) run(cmd *exec.Cmd, interrupt <-chan struct{}) {
 	if err := cmd.Start(); err != nil {
 		h.t.Fatal(err)
 	}
-	ended := make(chan struct{})
-	ctx, cancel := context.WithTimeout(h.t.Context(), 2*time.Minute)
-	defer cancel()
-	go func() {
-		for {
-			select {
-			case <-ended:
-				return
-			case <-interrupt:
-				cmd.Process.Signal(syscall.SIGTERM)
-				interrupt = nil
-			case <-ctx.Done():
-				h.t.Error("it did not end")
-				cmd.Process.Signal(syscall.SIGKILL)
-				return
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	limit := time.NewTimer(time.Minute)
+	defer limit.Stop()
+	for {
+		select {
+		case err := <-ended:
+			if err != nil && !errors.As(err, new(*exec.ExitError)) {
+				h.t.Error(err)
 			}
+			return
+		case <-interrupt:
+			cmd.Process.Signal(syscall.SIGTERM)
+			interrupt = nil
+		case <-limit.C:
+			h.t.Error("it did not end")
+			cmd.Process.Signal(syscall.SIGKILL)
 		}
-	}()
-	err := cmd.Wait()
-	close(ended)
-	if err != nil && !errors.As(err, new(*exec.ExitError)) {
-		h.t.Fatal(err)
 	}
 }
 
