@@ -33,6 +33,9 @@ const requestTimeoutEnv = "KEEPKEY_TEST_REQUEST_TIMEOUT"
 // there it counts from the parent's own memory, with which a process begins.)
 const memoryEnv = "KEEPKEY_TEST_MEMORY"
 
+// umaskEnv is the umask of the keepkey that the tests run, in octal.
+const umaskEnv = "KEEPKEY_TEST_UMASK"
+
 func killAt(target int) fault.Handler {
 	var n atomic.Int64
 	return func(_ fault.Point, effect func() error) error {
@@ -55,6 +58,9 @@ func keepkey() {
 	defer stop()
 	if n, err := strconv.Atoi(os.Getenv(killEnv)); err == nil {
 		fault.Handle(killAt(n))
+	}
+	if mask, err := strconv.ParseInt(os.Getenv(umaskEnv), 8, 32); err == nil {
+		syscall.Umask(int(mask))
 	}
 	offset, _ := time.ParseDuration(os.Getenv(clockEnv))           // none when it is not set
 	timeout, _ := time.ParseDuration(os.Getenv(requestTimeoutEnv)) // the usual when it is not set
