@@ -45,6 +45,7 @@ type hostile struct {
 	goesOn acmetest.Endpoint
 	asked  int
 	http1  bool // the CA does not speak HTTP/2
+	paints bool // so that it is met with logs in text and in JSON; else these take turns
 }
 
 // The most that any of these may cost a whole run of keepkey. Without a fault a run takes
@@ -147,7 +148,7 @@ func hostileModes() []hostile {
 		{name: "a chain of 1,040,000 bytes without line breaks", fault: rewritten(acmetest.Forgery{Leaf: extension(775_000, false)}, unbroken), says: "bytes long, more than 65536"},
 		{name: "the longest chain that is taken, without line breaks", fault: rewritten(acmetest.Forgery{Issuers: 8, Leaf: extension(60_000, false), Issuer: extension(60_000, false), Root: extension(60_000, false)}, unbroken)},
 		{name: "PEM of a type of a megabyte", fault: acmetest.Respond(certificate, 200, nil, []byte("-----BEGIN "+strings.Repeat("X", 900_000)+"-----\nAAAA\n-----END "+strings.Repeat("X", 100_000)+"-----\n")), says: "not a certificate chain in PEM"},
-		{name: "PEM of a type of 400,000 bytes", fault: acmetest.Respond(certificate, 200, nil, []byte("-----BEGIN "+strings.Repeat("\u202eX", 100_000)+"-----\nAAAA\n-----END "+strings.Repeat("\u202eX", 100_000)+"-----\n")), says: "only CERTIFICATE belongs there"},
+		{name: "PEM of a type of 400,000 bytes", paints: true, fault: acmetest.Respond(certificate, 200, nil, []byte("-----BEGIN "+strings.Repeat("\u202eX", 100_000)+"-----\nAAAA\n-----END "+strings.Repeat("\u202eX", 100_000)+"-----\n")), says: "only CERTIFICATE belongs there"},
 		{name: "900 KB of PEM garbage", fault: acmetest.Respond(certificate, 200, nil, bytes.Repeat([]byte("-----BEGIN CERTIFICATE-----\n"), 32_000)), says: "not a certificate chain in PEM"},
 		{name: "900 KB of headers within PEM", fault: acmetest.Respond(certificate, 200, nil, []byte("-----BEGIN CERTIFICATE-----\n"+strings.Repeat("a: b\n", 180_000)+"\nAAAA\n-----END CERTIFICATE-----\n")), says: "certificate 1 of the chain"},
 
@@ -163,7 +164,7 @@ func hostileModes() []hostile {
 		{name: "a directory of 300 MiB", fault: acmetest.Flood(directory, 200, 300<<20), says: "more than 1048576 bytes"},
 		{name: "JSON of half a million levels", fault: acmetest.Respond(order, 201, nil, bytes.Repeat([]byte("["), 500_000)), says: "new order"},
 		{name: "JSON of a hundred thousand members", fault: acmetest.Respond(order, 201, nil, []byte("{"+strings.TrimSuffix(strings.Repeat(`"a":[],`, 100_000), ",")+"}")), says: "new order"},
-		{name: "an error of a megabyte", fault: problem(order, 400, `{"type":"x","detail":"`+strings.Repeat("woe\u202e\\n", 100_000)+`"}`), says: "woe"},
+		{name: "an error of a megabyte", paints: true, fault: problem(order, 400, `{"type":"x","detail":"`+strings.Repeat("woe\u202e\\n", 100_000)+`"}`), says: "woe"},
 		{name: "an error of a hundred thousand errors", fault: problem(order, 400, `{"type":"x","detail":"y","subproblems":[`+strings.TrimSuffix(strings.Repeat(`{"a":1},`, 100_000), ",")+`]}`), says: "y"},
 		{name: "twenty thousand challenges", fault: acmetest.ChangeJSON(authz, func(d doc) {
 			d["status"], d["challenges"] = "pending", make([]doc, 20_000)
@@ -190,15 +191,15 @@ func hostileModes() []hostile {
 			h.Set("Retry-After", "99999999999999999999")
 			return b
 		}), acmetest.Both(set(polled, "status", "processing"), set(finalize, "status", "processing"))), goesOn: polled, asked: 1, says: "interrupted"},
-		{name: "a challenge that failed and stays pending", fault: pending, goesOn: authz, asked: 4, says: `no route\u009b31m to \u202ehost`},
+		{name: "a challenge that failed and stays pending", paints: true, fault: pending, goesOn: authz, asked: 4, says: `no route\u009b31m to \u202ehost`},
 
 		// URLs and redirects.
 		{name: "a signed request redirected elsewhere", fault: acmetest.Redirect(order, 307, "https://evil.example/order"), says: "redirects a signed request"},
 		{name: "a request for a nonce redirected elsewhere", fault: acmetest.Redirect(nonce, 307, "https://evil.example/nonce"), says: "redirects a signed request"},
-		{name: "authorizations at nowhere", fault: acmetest.Both(set(order, "authorizations", nowhere), set(polled, "authorizations", nowhere)), says: "refused"},
-		{name: "a challenge at a URL that paints", fault: acmetest.Both(set(authz, "status", "pending"), challenges(func(ch doc) { ch["url"] = "file:///\u009b31m\u202eevil" })), says: "for a URL"},
-		{name: "problems that paint", fault: problem(order, 400, `{"type":"\u009b2J","detail":"\u202edlrow\u2066\u009b31m\u0007\u007f\r\nkeepkey: all is well"}`), says: `\u202edlrow`},
-		{name: "an order at a URL that paints", fault: acmetest.Both(set(polled, "status", "invalid"), set(polled, "error", doc{"type": "\u202e", "detail": "\u009b31m"})), says: `\u009b31m`},
+		{name: "authorizations at nowhere", paints: true, fault: acmetest.Both(set(order, "authorizations", nowhere), set(polled, "authorizations", nowhere)), says: "refused"},
+		{name: "a challenge at a URL that paints", paints: true, fault: acmetest.Both(set(authz, "status", "pending"), challenges(func(ch doc) { ch["url"] = "file:///\u009b31m\u202eevil" })), says: "for a URL"},
+		{name: "problems that paint", paints: true, fault: problem(order, 400, `{"type":"\u009b2J","detail":"\u202edlrow\u2066\u009b31m\u0007\u007f\r\nkeepkey: all is well"}`), says: `\u202edlrow`},
+		{name: "an order at a URL that paints", paints: true, fault: acmetest.Both(set(polled, "status", "invalid"), set(polled, "error", doc{"type": "\u202e", "detail": "\u009b31m"})), says: `\u009b31m`},
 
 		// Nonsense that fits.
 		{name: "two authorizations with one token", names: 2, fault: challenges(func(ch doc) { ch["token"] = "the-same-token" }), says: "did not accept the http-01 challenge"},
@@ -257,7 +258,10 @@ func TestHostileCAMeetsTheWholeProgram(t *testing.T) {
 			}
 			h := newHostileHost(t, mode)
 			h.mustRun("renew")
-			for _, format := range []string{"text", "json"} {
+			for k, format := range []string{"text", "json"} {
+				if !mode.paints && k != i%2 {
+					continue
+				}
 				before := h.look()
 				h.meets(mode, format, before)
 				h.knows()
