@@ -126,12 +126,13 @@ func lostState(p *Problem, name string, f plan.Finding) bool {
 		do = append(do, "if nobody needs it any more, it can be dropped once clients are not enforcing its pin sets any more: "+enforced(f.Gate))
 		return p.say("nothing is lost", append(do, GateOf(name, f.Gate).Do...)...)
 	case plan.StateOutdated:
-		signs := strings.Join(f.Signs, "; ")
+		signs, do := strings.Join(f.Signs, "; "), []string{"restore the newest backup of the state directory", goOn + name}
 		if f.Failure != nil {
 			signs = f.Failure.Error
+			do = append(do, "or, if that document is not one of yours, remove it; then to look again: keepkey renew --name "+name)
 		}
 		p.Subject = "the state directory is from an old backup: " + signs
-		return p.say("nothing is changed; the key that is served now may be one that clients do not accept", "restore the newest backup of the state directory", goOn+name)
+		return p.say("nothing is changed; the key that is served now may be one that clients do not accept", do...)
 	case plan.StateUnreadable:
 		p.Severity = Critical
 		p.Subject = fmt.Sprintf("the state can't be used: %v", f.Err)
