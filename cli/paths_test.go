@@ -234,7 +234,7 @@ func (c *cell) put() {
 // seen describes what belongs to others.
 func (c *cell) seen() string {
 	var b strings.Builder
-	filepath.WalkDir(filepath.Join(c.dir, "others"), func(path string, d fs.DirEntry, err error) error {
+	filepath.WalkDir(filepath.Join(c.dir, "others"), func(path string, d fs.DirEntry, _ error) error {
 		info, err := os.Lstat(path)
 		if err != nil {
 			return nil

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 
 	"keepkey/internal/fault"
@@ -35,6 +37,40 @@ func TestSecondLockNamesTheHolder(t *testing.T) {
 		t.Errorf("the file says %q while it is held", got)
 	}
 	again.Release(true)
+}
+
+// What is in the lock's place may have no end, or lead to something else.
+func TestALockIsAFileOfOurs(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		place func(path, other string) error
+		want  string // part of the error; "" takes the lock
+	}{
+		"a pipe":            {func(path, _ string) error { return syscall.Mkfifo(path, 0o600) }, "is not a regular file: remove it"},
+		"a link":            {func(path, other string) error { return os.Symlink(other, path) }, "is not a regular file: remove it"},
+		"a directory":       {func(path, _ string) error { return os.Mkdir(path, 0o700) }, "is not a regular file: remove it"},
+		"a file of a TiB":   {func(path, other string) error { return errors.Join(os.Rename(other, path), os.Truncate(path, 1<<40)) }, ""},
+		"something written": {func(path, other string) error { return os.Rename(other, path) }, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			path, other := filepath.Join(dir, "lock"), filepath.Join(dir, "other")
+			if err := errors.Join(os.WriteFile(other, []byte("mine"), 0o600), tt.place(path, other)); err != nil {
+				t.Fatal(err)
+			}
+			l, err := Acquire(path)
+			if err == nil {
+				l.Release(true)
+			}
+			if (err == nil) != (tt.want == "") || (err != nil && !strings.Contains(err.Error(), tt.want)) {
+				t.Errorf("%v, want %q", err, tt.want)
+			}
+			if data, err := os.ReadFile(other); err == nil && string(data) != "mine" {
+				t.Errorf("another file was written to: %q", data)
+			}
+		})
+	}
 }
 
 func TestLockOnARemovedFileIsNotEnough(t *testing.T) {
