@@ -107,7 +107,7 @@ func FuzzAnswersOfACA(f *testing.F) {
 		e := answered[int(endpoint)%len(answered)]
 		log := &logBuffer{}
 		w := &world{t: t, ca: first.ca, log: log, cfg: first.cfg}
-		w.cfg.SaveAccountURL = func(string) error { return nil }
+		w.cfg.SaveAccount = func(string, string) error { return nil }
 		w.cfg.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 		var changed atomic.Bool
 		w.ca.Misbehave(change(e, func(status int, header http.Header, body []byte) (int, []byte) {

@@ -124,7 +124,7 @@ func (a *Account) Key() (key crypto.Signer, fresh bool, err error) {
 // Saved returns the account's URL and e-mail address, "" for what is not known. A damaged
 // record reads as not known: the CA tells the URL again for the key.
 func (a *Account) Saved() (accountURL, email string) {
-	data, _, err := readFile(a.dir+"/account.json", maxFile)
+	data, err := readRecord(a.dir+"/account.json", maxFile)
 	if err != nil {
 		return "", ""
 	}

@@ -23,7 +23,7 @@ func (s *Store) Host() string { return s.host }
 // loadHost reads the host's id, if there is one.
 func (s *Store) loadHost() error {
 	path := s.hostPath()
-	data, _, err := readFile(path, maxFile)
+	data, err := readRecord(path, maxFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

@@ -28,7 +28,7 @@ const maxPauses = 200
 // Pauses returns what is on record. A damaged or missing record reads as none: the CA
 // says it again.
 func (a *Account) Pauses() []Pause {
-	data, _, err := readFile(a.pausesPath(), maxFile)
+	data, err := readRecord(a.pausesPath(), maxFile)
 	if err != nil {
 		return nil
 	}

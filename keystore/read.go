@@ -40,9 +40,6 @@ func readFile(path string, limit int64) (data []byte, mode fs.FileMode, err erro
 	if int(info.Uid) != os.Geteuid() {
 		return nil, 0, fmt.Errorf("%s belongs to %s, who could change it: see that nobody did, and run chown %s on it", path, trusted.User(int(info.Uid)), trusted.UserName(os.Geteuid()))
 	}
-	if mode := info.Mode & 0o777; mode&0o022 != 0 {
-		return nil, 0, fmt.Errorf("%s can be written by others (mode %04o): see that nobody changed it, and run chmod go-w on it", path, mode)
-	}
 	if info.Size > limit {
 		return nil, 0, fmt.Errorf("%s is %d bytes long, more than the %d that keepkey ever writes", path, info.Size, limit)
 	}
@@ -58,6 +55,16 @@ func readFile(path string, limit int64) (data []byte, mode fs.FileMode, err erro
 		n += more
 	}
 	return data, fs.FileMode(info.Mode & 0o777), nil
+}
+
+// readRecord reads a file of ours that nothing else proves to be what was written, so that
+// nobody else may be able to write it.
+func readRecord(path string, limit int64) ([]byte, error) {
+	data, mode, err := readFile(path, limit)
+	if err == nil && mode&0o022 != 0 {
+		return nil, fmt.Errorf("%s can be written by others (mode %04o): see that nobody changed it, and run chmod go-w on it", path, mode)
+	}
+	return data, err
 }
 
 // again calls f until no signal interrupts it.

@@ -116,7 +116,7 @@ func (r *Records) load(data []byte) (Snapshot, error) {
 	if s.head, s.State, err = parseEnvelope(data); err != nil {
 		return Snapshot{}, fmt.Errorf("the state of %s is damaged: %s: %w; restore it from a backup", r.name, r.statePath(), err)
 	}
-	lines, _, err := readFile(r.ledgerPath(), maxLedger)
+	lines, err := readRecord(r.ledgerPath(), maxLedger)
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
 		s.ledger = int64(len(lines))
 		s.Ledger, _, err = pinset.ParseLedger(lines, s.head)
@@ -326,7 +326,7 @@ func (r *Records) envelope(head pinset.Head, state []byte) (data, stored []byte,
 
 // readState reads the state's file; without one it returns nil.
 func (r *Records) readState() ([]byte, error) {
-	data, _, err := readFile(r.statePath(), maxFile)
+	data, err := readRecord(r.statePath(), maxFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

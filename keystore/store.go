@@ -360,7 +360,7 @@ func (s *Store) ensureDir(path string, a durable.Access) error {
 		return fmt.Errorf("%s is not a directory", path)
 	}
 	if owner := int(info.Sys().(*syscall.Stat_t).Uid); owner != os.Geteuid() {
-		return fmt.Errorf("%s belongs to %s, who could change what is in it: see that nobody did, and run chown %s on it", path, userName(owner), plainName(os.Geteuid()))
+		return fmt.Errorf("%s belongs to %s, who could change what is in it: see that nobody did, and run chown %s on it", path, trusted.User(owner), trusted.UserName(os.Geteuid()))
 	}
 	if s.afterCrash || s.untidy.Load() {
 		if err := durable.SyncDir(filepath.Dir(path)); err != nil {
@@ -400,7 +400,7 @@ func checkDir(dir string) error {
 	if link, err := os.Lstat(dir); err == nil && link.Mode()&fs.ModeSymlink != 0 {
 		// Whoever made it can lead us to another directory of ours at any time.
 		if maker := int(link.Sys().(*syscall.Stat_t).Uid); maker != 0 && maker != os.Geteuid() {
-			return fmt.Errorf("state directory %s is a symbolic link that %s made: name the directory itself, or make the link yourself", dir, userName(maker))
+			return fmt.Errorf("state directory %s is a symbolic link that %s made: name the directory itself, or make the link yourself", dir, trusted.User(maker))
 		}
 	}
 	if !info.IsDir() {
