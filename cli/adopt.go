@@ -35,18 +35,22 @@ func adoptCommand(g *globals) *cli.Command {
 					return usagef("--key %q: %v", key, err)
 				}
 			}
+			say := func(name string) func(plan.Adoption) {
+				return func(a plan.Adoption) { tell(g.env, name, status.Adopted(a)) }
+			}
+			if dryRun {
+				runner, certs, err := look(g, &s)
+				if err != nil {
+					return err
+				}
+				return runner.Adopt(c.Context, certs[0], chosen, true, say(certs[0].Name))
+			}
 			cfg, certs, err := g.selected(&s)
 			if err != nil {
 				return err
 			}
-			say := func(a plan.Adoption) { tell(g.env, certs[0].Name, status.Adopted(a)) }
-			if dryRun {
-				return g.locked(cfg, newProgress(g.env, 0), func(r *apply.Runner) error {
-					return r.Adopt(c.Context, certs[0], chosen, true, say)
-				})
-			}
 			return g.work(c.Context, cfg, certs, apply.Options{}, false, func(r *apply.Runner) error {
-				return r.Adopt(c.Context, certs[0], chosen, false, say)
+				return r.Adopt(c.Context, certs[0], chosen, false, say(certs[0].Name))
 			})
 		},
 	}

@@ -180,6 +180,7 @@ var goldenLineages = []string{"compromised", "places", "restarted", "rollover", 
 var looking = []string{
 	"status", "status --json", "plan", "plan --json", "pins", "pins --json --all", "pins --format json --name %s", "ledger verify",
 	"renew --dry-run --force", "rotate --name %s --dry-run", "rotate --name %s --compromised --dry-run",
+	"adopt --name %s --dry-run",
 }
 
 // life is keepkey at some files, at the time that they are from.
@@ -251,7 +252,6 @@ func (l *life) lives(w written) (status int, out string) {
 			}
 		}
 	}
-	l.does("adopt --dry-run --name " + w.lineage) // which puts on record that it looked
 	run := "renew"
 	if w.forced() {
 		run += " --force"
