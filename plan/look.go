@@ -127,8 +127,8 @@ func Judge(in Input, ch Channel, s Sighting) Meaning {
 	p, is := in.onRecord(ch.Name, s)
 	here := is && p.Channel == ch.Name
 	switch {
-	case is && !here && !done:
-		return Meaning{} // the channel had another name
+	case is && !here && !done && in.moved(p, s):
+		return Meaning{} // it counts under the name that the channel had
 	case here && !p.Found && p.Version == newest.Version:
 		// What is read back may be laid out in another way.
 		sameExpiry := s.Expires.IsZero() || p.Expires.IsZero() || s.Expires.Unix() == p.Expires.Unix()
@@ -175,6 +175,13 @@ func (in Input) older(p pinset.Published, ch Channel, s Sighting, done bool, wro
 		m.Sight.Back, m.Sight.Found, m.Sight.Expires, m.Sight.Clients = 0, pinset.Set{Version: p.Version, Pins: p.Pins}, p.Expires, s.clients(p.Clients.Longer(ch.Clients))
 	}
 	return m
+}
+
+// moved reports whether a pin set that was sighted is on record at that very place, under
+// another channel's name.
+func (in Input) moved(p pinset.Published, s Sighting) bool {
+	_, configured := in.Goal.Channel(p.Channel)
+	return !configured || (s.Place != "" && p.Went(s.Place))
 }
 
 // onRecord finds the pin set that was sighted in the ledger: on its channel, the newest

@@ -134,6 +134,22 @@ func TestWhatASightingMeans(t *testing.T) {
 			in.Goal.Channels[0].Name = "mobile"
 			in.State.Channels = nil
 		}},
+		// As after a backup of the state is restored that was made between two channels.
+		{name: "what another channel published, at a place that it never published to", s: doc(2, 1, 2, 3), change: func(in *Input) {
+			web := in.Goal.Channels[0]
+			web.Name = "web"
+			in.Goal.Channels[0].Publish = at("file b")
+			in.Goal.Channels = append([]Channel{web}, in.Goal.Channels...)
+			for i, e := range in.Ledger.Entries() {
+				if i == 0 {
+					in.Ledger = pinset.Ledger{}
+				}
+				if e.Kind == pinset.Intent {
+					e.Places = at("file b")
+				}
+				in.Ledger = appended(in.Ledger, e)
+			}
+		}, code: PublicationChanged, found: true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -153,7 +169,7 @@ func TestWhatASightingMeans(t *testing.T) {
 				return
 			}
 			before := len(in.Ledger.Entries())
-			if err := in.Follow(Action{Kind: Look, Channel: "app"}, Result{At: in.Now, Sight: m.Sight}); err != nil {
+			if err := in.Follow(Action{Kind: Look, Channel: in.Goal.Channels[0].Name}, Result{At: in.Now, Sight: m.Sight}); err != nil {
 				t.Fatal(err)
 			}
 			counts := tt.back > 0 || tt.found
