@@ -253,7 +253,7 @@ func TestHostileCAMeetsTheWholeProgram(t *testing.T) {
 	for i, mode := range hostileModes() {
 		t.Run(mode.name, func(t *testing.T) {
 			t.Parallel()
-			if testing.Short() && i%5 != 0 {
+			if (testing.Short() || raceDetector) && i%5 != 0 {
 				t.Skip("one in five is tried")
 			}
 			h := newHostileHost(t, mode)

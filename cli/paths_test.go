@@ -425,10 +425,10 @@ func (c *cell) tree() map[string]fs.FileMode {
 // refuses it names, with what mends it; nothing is written through a link that it did not
 // follow on purpose; and nothing that it makes is for others to read but what is meant to be.
 func TestEveryObjectInEveryPlace(t *testing.T) {
+	t.Parallel()
 	if raceDetector {
 		t.Skip("it is about files, and would take minutes under the race detector")
 	}
-	t.Parallel()
 	if runtime.GOOS != "linux" {
 		t.Skip("it is about Linux's files")
 	}
