@@ -1,0 +1,49 @@
+package plan
+
+import (
+	"slices"
+	"time"
+)
+
+// How long a process that lives on leaves a lineage alone.
+const (
+	maxWake     = 24 * time.Hour // at most: what is on disk may have changed
+	blockedWake = time.Hour      // at most, while nothing is done until a person acts
+	firstRetry  = time.Minute    // after a failure that names no time, and then twice as long
+	maxRetry    = time.Hour
+)
+
+// Wake says when a process that lives on should work on a lineage again: when its next
+// action is due. What failed and has no back-off of its own, such as a hook, every run of
+// keepkey tries at once; here it waits for 1, 2, 4 minutes and so on, up to an hour.
+func Wake(in Input) time.Time {
+	in.Tried, in.Force = nil, false
+	p := Next(in)
+	wake := in.Now.Add(maxWake)
+	if slices.ContainsFunc(p.Problems, func(f Finding) bool { return f.Blocks }) {
+		wake = in.Now.Add(blockedWake)
+	}
+	// Looks come with what they precede, and else once a day.
+	actions := slices.DeleteFunc(p.Actions, func(a Action) bool { return a.Kind == Look })
+	for _, a := range append(actions, looks(in, false)...) {
+		at := a.At
+		if f, fails := in.failure(a); fails {
+			if retry := f.Last.Add(retryPause(f.Count)); at.Before(retry) {
+				at = retry
+			}
+		}
+		if at.Before(wake) {
+			wake = at
+		}
+	}
+	return wake
+}
+
+// retryPause is how long to wait after so many failures.
+func retryPause(count int) time.Duration {
+	pause := firstRetry
+	for ; count > 1 && pause < maxRetry; count-- {
+		pause *= 2
+	}
+	return min(pause, maxRetry)
+}
