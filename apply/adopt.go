@@ -13,12 +13,13 @@ import (
 // one is left. chosen is the key that a person named, or zero. tell is told what it concludes, before anything is changed. What clients may
 // be enforcing is not known any more, so the gate stays closed for as long as lifetimes say.
 func (r *Runner) Adopt(ctx context.Context, cert config.Certificate, chosen pinset.Pin, dryRun bool, tell func(plan.Adoption)) error {
+	defer r.hold(cert.Name)()
 	if !dryRun { // which puts nothing on record
 		if err := r.lookFirst(ctx, cert, false); err != nil {
 			return err
 		}
 	}
-	l, err := r.newRun(cert, Options{}).look(ctx)
+	l, err := r.newRun(ctx, cert, Options{}).look(ctx)
 	switch {
 	case err != nil:
 		return err

@@ -45,7 +45,7 @@ func (r *Runner) resolve(ctx context.Context, cert config.Certificate, o *Rotate
 	if o.Key == "" {
 		return nil
 	}
-	l, err := r.newRun(cert, Options{}).look(ctx)
+	l, err := r.newRun(ctx, cert, Options{}).look(ctx)
 	if err != nil || l.state.Certificate == nil {
 		return err // who asks is told
 	}
@@ -76,6 +76,7 @@ func (l *lineage) keys(name string) ([]pinset.Pin, error) {
 // is a [*plan.Refusal]; with the code [plan.GateClosed] when the gate is closed and
 // nobody wants to wait.
 func (r *Runner) Rotate(ctx context.Context, cert config.Certificate, o RotateOptions) error {
+	defer r.hold(cert.Name)()
 	if err := r.lookFirst(ctx, cert, o.Compromised); err != nil {
 		return err
 	}
@@ -108,7 +109,7 @@ func (r *Runner) Rotate(ctx context.Context, cert config.Certificate, o RotateOp
 
 // lookFirst looks at what is out there, so that the gate's answer counts it.
 func (r *Runner) lookFirst(ctx context.Context, cert config.Certificate, hurry bool) error {
-	run := r.newRun(cert, Options{})
+	run := r.newRun(ctx, cert, Options{})
 	run.hurry = hurry
 	l, err := run.look(ctx)
 	if err != nil || l.state.IsZero() {
@@ -124,7 +125,7 @@ func (r *Runner) lookFirst(ctx context.Context, cert config.Certificate, hurry b
 // always one; and when it has to take over at once, no client knows it, but a server with
 // it is better than one with a key that others have.
 func (r *Runner) ensureSuccessor(ctx context.Context, cert config.Certificate, compromised []pinset.Pin, accept bool) error {
-	l, err := r.newRun(cert, Options{}).look(ctx)
+	l, err := r.newRun(ctx, cert, Options{}).look(ctx)
 	if err != nil || l.state.Certificate == nil {
 		return err
 	}
@@ -154,7 +155,7 @@ func (r *Runner) asked(ctx context.Context, cert config.Certificate, o RotateOpt
 	fail := func(err error) (*lineage, plan.Input, plan.Action, error) {
 		return nil, plan.Input{}, plan.Action{}, err
 	}
-	l, err := r.newRun(cert, Options{}).look(ctx)
+	l, err := r.newRun(ctx, cert, Options{}).look(ctx)
 	if err != nil {
 		return fail(err)
 	}
@@ -221,7 +222,8 @@ func (r *Runner) ForgetHost(ctx context.Context, cert config.Certificate, id str
 }
 
 func (r *Runner) say(ctx context.Context, cert config.Certificate, a plan.Action) error {
-	l, err := r.newRun(cert, Options{}).look(ctx)
+	defer r.hold(cert.Name)()
+	l, err := r.newRun(ctx, cert, Options{}).look(ctx)
 	if err != nil {
 		return err
 	}
@@ -255,7 +257,8 @@ func (l *lineage) placeID(channel, name string) string {
 // RestartLedger begins a new ledger where the old one is lost for good; see
 // [plan.Restart] for what it says.
 func (r *Runner) RestartLedger(ctx context.Context, cert config.Certificate) error {
-	l, err := r.newRun(cert, Options{}).look(ctx)
+	defer r.hold(cert.Name)()
+	l, err := r.newRun(ctx, cert, Options{}).look(ctx)
 	if err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ func (r *Runner) LeftOver(ctx context.Context) ([]LeftOver, error) {
 		}
 		cert := config.Certificate{Name: name}
 		found := LeftOver{Input: plan.Input{Goal: Goal(cert), Now: r.Now()}, Problem: plan.Finding{Code: plan.LineageLeft}}
-		if l, err := r.newRun(cert, Options{}).look(ctx); err == nil {
+		if l, err := r.newRun(ctx, cert, Options{}).look(ctx); err == nil {
 			found.Input = l.input()
 			if l.disk.LedgerProblem == nil {
 				found.Problem.Gate = plan.AnyEnforced(found.Input)
@@ -51,10 +51,11 @@ func (r *Runner) LeftOver(ctx context.Context) ([]LeftOver, error) {
 // set of it.
 func (r *Runner) Drop(ctx context.Context, name string) (kept string, err error) {
 	refuse := func(f plan.Finding) (string, error) { return "", &plan.Refusal{Lineage: name, Finding: f} }
+	defer r.hold(name)()
 	if r.configured(name) {
 		return refuse(plan.Finding{Code: plan.LineageConfigured})
 	}
-	l, err := r.newRun(config.Certificate{Name: name}, Options{}).look(ctx)
+	l, err := r.newRun(ctx, config.Certificate{Name: name}, Options{}).look(ctx)
 	if err != nil {
 		return "", err
 	}

@@ -24,8 +24,9 @@ import (
 )
 
 // Runner carries out plans for the lineages of one store. It is safe for concurrent
-// use with different lineages, which share connections, accounts and challenge
-// listeners, and may live as long as the process does. Close it when it is done.
+// use: one thing at a time is done with a lineage, and different ones share connections,
+// accounts and challenge listeners. It may live as long as the process does. Close it when
+// it is done.
 type Runner struct {
 	Store     *keystore.Store
 	Now       func() time.Time
@@ -50,6 +51,7 @@ type Runner struct {
 	mu      sync.Mutex              // guards the maps below
 	cas     map[string]*ca          // by CA and account
 	solvers map[string]*acme.Solver // by what they need
+	held    map[string]*sync.Mutex  // by lineage
 
 	accounts sync.Mutex // held while an account's key is looked for or made
 
@@ -73,6 +75,7 @@ type Report struct {
 	Notes    []plan.Finding // what is waited for
 	State    plan.State     // as it is now; zero when it could not be read
 	Next     *plan.Action   // the next action and its time, if any is foreseen
+	Wake     time.Time      // when to work on it again; zero when its state could not be read
 }
 
 // Did reports whether an action of the kind was carried out.
@@ -109,7 +112,7 @@ type checks struct {
 	ungranted error
 }
 
-func (r *Runner) newRun(cert config.Certificate, o Options) *run {
+func (r *Runner) newRun(ctx context.Context, cert config.Certificate, o Options) *run {
 	began := o.began
 	if began.IsZero() {
 		began = r.Now()
@@ -117,7 +120,7 @@ func (r *Runner) newRun(cert config.Certificate, o Options) *run {
 	return &run{
 		Runner: r, cert: cert, goal: Goal(cert), options: o, began: began,
 		checks: checks{keys: make(map[pinset.Pin]error)}, tried: make(map[string]bool), again: make(map[string]bool), told: make(map[string]bool),
-		log: r.Log.With("certificate", cert.Name),
+		log: r.logOf(ctx).With("certificate", cert.Name),
 	}
 }
 
@@ -126,11 +129,12 @@ func (r *Runner) newRun(cert config.Certificate, o Options) *run {
 func (r *Runner) Renew(ctx context.Context, cert config.Certificate, o Options) (rep Report) {
 	defer func() {
 		if p := recover(); p != nil {
-			r.Log.Error("keepkey broke down; this is a bug", "certificate", cert.Name, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			r.logOf(ctx).Error("keepkey broke down; this is a bug", "certificate", cert.Name, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 			rep = Report{Name: cert.Name, Problems: []plan.Finding{{Code: plan.BrokeDown, Reason: fmt.Sprint(p)}}}
 		}
 	}()
-	return r.newRun(cert, o).renew(ctx)
+	defer r.hold(cert.Name)()
+	return r.newRun(ctx, cert, o).renew(ctx)
 }
 
 func (r *run) renew(ctx context.Context) Report {
@@ -172,6 +176,7 @@ func (rep *Report) end(l *lineage, p plan.Plan) {
 	if next, ok := plan.Next(in).First(); ok {
 		rep.Next = &next
 	}
+	rep.Wake = plan.Wake(in)
 }
 
 // step carries out one action. What keeps the run from going on is returned.
@@ -270,7 +275,7 @@ func (l *lineage) generateKey(ctx context.Context, a plan.Action) error {
 // Plan looks at a lineage and says what would be done, now and later, without
 // doing anything. With the plan comes what it was computed from.
 func (r *Runner) Plan(ctx context.Context, cert config.Certificate, o Options) (plan.Input, plan.Plan, error) {
-	l, err := r.newRun(cert, o).look(ctx)
+	l, err := r.newRun(ctx, cert, o).look(ctx)
 	if err != nil {
 		return plan.Input{}, plan.Plan{}, err
 	}
