@@ -68,8 +68,18 @@ func (r *Runner) Drop(ctx context.Context, name string) (kept string, err error)
 	return r.Store.Drop(name, r.Now())
 }
 
+// Configure says which certificates are configured, by their names: other lineages are left
+// over. Before it is called that is not known, and none is.
+func (r *Runner) Configure(names []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.names = names
+}
+
 func (r *Runner) configured(name string) bool {
-	return r.Configured == nil || slices.Contains(r.Configured, name)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.names == nil || slices.Contains(r.names, name)
 }
 
 // relatives is what the lineages in the state directory are for.

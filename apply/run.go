@@ -34,9 +34,6 @@ type Runner struct {
 	UserAgent string        // of this version of keepkey; states are signed with it, too
 	DNS       dns.Providers // for DNS-01 challenges
 	Hostname  string        // of this host, for people
-	// Configured are the names of all certificates in the configuration: other lineages
-	// are left over. With nil that is not known, and none is.
-	Configured []string
 	// RequestTimeout bounds one request to a CA; 0 for package acme's own bound.
 	RequestTimeout time.Duration
 	// CheckTime is how long a server may take to serve what was deployed; 0 for
@@ -52,6 +49,7 @@ type Runner struct {
 	cas     map[string]*ca          // by CA and account
 	solvers map[string]*acme.Solver // by what they need
 	held    map[string]*sync.Mutex  // by lineage
+	names   []string                // of all certificates that are configured; see Configure
 
 	accounts sync.Mutex // held while an account's key is looked for or made
 

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"github.com/urfave/cli/v2"
 
 	"keepkey/apply"
@@ -49,8 +50,8 @@ func adoptCommand(g *globals) *cli.Command {
 			if err != nil {
 				return err
 			}
-			return g.work(c.Context, cfg, certs, apply.Options{}, false, func(r *apply.Runner) error {
-				return r.Adopt(c.Context, certs[0], chosen, false, say(certs[0].Name))
+			return g.work(c.Context, cfg, certs, apply.Options{}, false, func(ctx context.Context, r *apply.Runner) error {
+				return r.Adopt(ctx, certs[0], chosen, false, say(certs[0].Name))
 			})
 		},
 	}

@@ -29,6 +29,9 @@ var advised = regexp.MustCompile(`(?m): keepkey ((?:renew|rotate|channel|ledger|
 // tryAdvice runs each command that was recommended, once for each script.
 func tryAdvice(output []byte) error {
 	dir, work := os.Getenv(adviceEnv), os.Getenv("WORK")
+	if _, err := os.Stat(filepath.Join(work, "state", "daemon.sock")); err == nil {
+		return nil // nothing can be as it was while a daemon runs
+	}
 	for _, m := range advised.FindAllSubmatch(output, -1) {
 		command := strings.TrimSpace(string(m[1]) + string(m[2]))
 		sum := sha256.Sum256([]byte(work + "\x00" + command))

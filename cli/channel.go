@@ -53,14 +53,14 @@ func sayCommand(g *globals, name, usage string, say ofVersion, sayPlace ofPlace)
 			if err != nil {
 				return err
 			}
-			return g.locked(cfg, newProgress(g.env, 0), func(r *apply.Runner) error {
+			return g.locked(c.Context, cfg, newProgress(g.env, 0), func(ctx context.Context, r *apply.Runner) error {
 				what := fmt.Sprintf("version %d of the pin set", version)
 				var err error
 				if place != "" {
 					what = "the place " + place
-					err = sayPlace(r, c.Context, cert, channel, place)
+					err = sayPlace(r, ctx, cert, channel, place)
 				} else {
-					err = say(r, c.Context, cert, channel, int(version))
+					err = say(r, ctx, cert, channel, int(version))
 				}
 				if err != nil {
 					return err

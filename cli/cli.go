@@ -44,6 +44,8 @@ type Env struct {
 	DNS      dns.Providers
 	// RequestTimeout bounds one request to a CA; 0 for the usual bound.
 	RequestTimeout time.Duration
+
+	daemon *service // that runs the command for somebody else
 }
 
 // Exit statuses.
@@ -81,11 +83,14 @@ func Run(ctx context.Context, env Env) (exit int) {
 	var invalid config.Errors
 	var locked *keystore.LockedError
 	var refused *plan.Refusal
+	var elsewhere statusError
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &reportedError{}):
 		return exitFailed
+	case errors.As(err, &elsewhere):
+		return int(elsewhere)
 	case errors.As(err, &usage):
 		complain(env, err.Error())
 		return exitUsage
@@ -158,7 +163,7 @@ func newApp(env Env) *cli.App {
 	}
 	app.Commands = []*cli.Command{
 		renewCommand(g), rotateCommand(g), statusCommand(g), planCommand(g), pinsCommand(g),
-		channelCommand(g), ledgerCommand(g), hostCommand(g), lineageCommand(g), adoptCommand(g), versionCommand(g),
+		channelCommand(g), ledgerCommand(g), hostCommand(g), lineageCommand(g), adoptCommand(g), daemonCommand(g), versionCommand(g),
 	}
 	for _, cmd := range app.Commands {
 		g.prepare(cmd)

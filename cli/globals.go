@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -24,6 +25,9 @@ type globals struct {
 	config    text
 	logLevel  text
 	logFormat text
+
+	log    *slog.Logger // of a command that writes
+	chosen []string     // the certificates that it is for
 }
 
 // text is a flag value that the app and its commands share: whichever is given
@@ -42,15 +46,17 @@ func (g *globals) flags() []cli.Flag {
 	}
 }
 
+// configPath returns where the configuration is.
+func (g *globals) configPath() string {
+	if g.env.daemon != nil {
+		return g.env.daemon.config // the relative one is relative to where the client is
+	}
+	return cmp.Or(g.config.String(), g.env.Getenv("KEEPKEY_CONFIG"), defaultConfig)
+}
+
 // load reads the configuration.
 func (g *globals) load() (*config.Config, error) {
-	path := g.config.String()
-	if path == "" {
-		path = g.env.Getenv("KEEPKEY_CONFIG")
-	}
-	if path == "" {
-		path = defaultConfig
-	}
+	path := g.configPath()
 	// Reading thousands of certificates takes many times what they hold, and is over
 	// soon: some time for memory.
 	if info, err := os.Stat(path); err == nil && info.Size() > 256<<10 {
@@ -215,6 +221,9 @@ func (g *globals) selected(s *selection) (*config.Config, []config.Certificate, 
 		return nil, nil, err
 	}
 	certs, err := s.choose(cfg)
+	for _, cert := range certs {
+		g.chosen = append(g.chosen, cert.Name)
+	}
 	return cfg, certs, err
 }
 
@@ -227,6 +236,7 @@ func (g *globals) onRecord(s *selection) (*config.Config, config.Certificate, er
 	}
 	certs, err := s.choose(cfg)
 	if err == nil {
+		g.chosen = []string{certs[0].Name}
 		return cfg, certs[0], nil
 	}
 	store, openErr := keystore.Open(cfg.State, cfg.Group)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/urfave/cli/v2"
@@ -31,8 +32,8 @@ func hostCommand(g *globals) *cli.Command {
 				if err != nil {
 					return err
 				}
-				return g.locked(cfg, newProgress(g.env, 0), func(r *apply.Runner) error {
-					if err := r.ForgetHost(c.Context, certs[0], id); err != nil {
+				return g.locked(c.Context, cfg, newProgress(g.env, 0), func(ctx context.Context, r *apply.Runner) error {
+					if err := r.ForgetHost(ctx, certs[0], id); err != nil {
 						return err
 					}
 					_, err := fmt.Fprintf(g.env.Stdout, "%s: on record: host %s is gone; no rollover waits for it, and a server that runs there may be refused by clients\n", certs[0].Name, id)

@@ -40,8 +40,8 @@ func restartCommand(g *globals) *cli.Command {
 			if err != nil {
 				return err
 			}
-			return g.work(c.Context, cfg, certs, apply.Options{}, false, func(r *apply.Runner) error {
-				return r.RestartLedger(c.Context, certs[0])
+			return g.work(c.Context, cfg, certs, apply.Options{}, false, func(ctx context.Context, r *apply.Runner) error {
+				return r.RestartLedger(ctx, certs[0])
 			})
 		},
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/urfave/cli/v2"
@@ -27,8 +28,8 @@ func lineageCommand(g *globals) *cli.Command {
 				if err != nil {
 					return err
 				}
-				return g.locked(cfg, newProgress(g.env, 0), func(r *apply.Runner) error {
-					kept, err := r.Drop(c.Context, cert.Name)
+				return g.locked(c.Context, cfg, newProgress(g.env, 0), func(ctx context.Context, r *apply.Runner) error {
+					kept, err := r.Drop(ctx, cert.Name)
 					if err != nil {
 						return err
 					}

@@ -29,7 +29,9 @@ func look(g *globals, s *selection) (*apply.Runner, []config.Certificate, error)
 	if err != nil {
 		return nil, nil, err
 	}
-	return &apply.Runner{Store: store, Now: g.env.Now, Log: log, Configured: namesOf(cfg)}, certs, nil
+	runner := &apply.Runner{Store: store, Now: g.env.Now, Log: log}
+	runner.Configure(namesOf(cfg))
+	return runner, certs, nil
 }
 
 // show prints a list as JSON or, each item with print, for people. With problems

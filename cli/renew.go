@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -55,15 +56,15 @@ func runRenew(ctx context.Context, g *globals, o *renewOptions) error {
 	if err != nil {
 		return err
 	}
-	return g.work(ctx, cfg, certs, o.Options, o.all(), func(*apply.Runner) error { return nil })
+	return g.work(ctx, cfg, certs, o.Options, o.all(), func(context.Context, *apply.Runner) error { return nil })
 }
 
 // work does what is due for certificates, after something else that needs the lock
 // too. With all it also tells of lineages that are not configured.
-func (g *globals) work(ctx context.Context, cfg *config.Config, certs []config.Certificate, o apply.Options, all bool, first func(*apply.Runner) error) error {
+func (g *globals) work(ctx context.Context, cfg *config.Config, certs []config.Certificate, o apply.Options, all bool, first func(context.Context, *apply.Runner) error) error {
 	p := newProgress(g.env, len(certs))
-	return g.locked(cfg, p, func(runner *apply.Runner) error {
-		if err := first(runner); err != nil {
+	return g.locked(ctx, cfg, p, func(ctx context.Context, runner *apply.Runner) error {
+		if err := first(ctx, runner); err != nil {
 			return err
 		}
 		w := &watcher{progress: p, certs: certs, outcomes: make([]*status.Outcome, len(certs)), quiet: g.env.Width == 0, one: len(certs) == 1}
@@ -74,7 +75,7 @@ func (g *globals) work(ctx context.Context, cfg *config.Config, certs []config.C
 				return err
 			}
 		}
-		return g.report(w, runner)
+		return g.report(w)
 	})
 }
 
@@ -115,7 +116,7 @@ func (w *watcher) End(i int, rep apply.Report) {
 
 // report tells what became of each certificate: the outcome on standard output, problems
 // on standard error.
-func (g *globals) report(w *watcher, runner *apply.Runner) error {
+func (g *globals) report(w *watcher) error {
 	if g.env.Width > 0 && !w.one {
 		t := table{header: []string{"NAME", "RESULT", "EXPIRES", "NEXT"}}
 		for _, o := range w.outcomes {
@@ -143,7 +144,7 @@ func (g *globals) report(w *watcher, runner *apply.Runner) error {
 	for _, group := range groups {
 		if g.logFormat == "json" {
 			p := group.problem
-			runner.Log.Error("problem", "certificate", strings.Join(group.names, " "), "code", p.Code, "severity", p.Severity, "problem", p.Subject, "safe", p.Safe, "do", p.Do)
+			g.log.Error("problem", "certificate", strings.Join(group.names, " "), "code", p.Code, "severity", p.Severity, "problem", p.Subject, "safe", p.Safe, "do", p.Do)
 			continue
 		}
 		complain(g.env, group.name()+": "+strings.Join(group.problem.Lines(), "\n"))
@@ -228,34 +229,52 @@ func (g problemGroup) name() string {
 	}
 }
 
-// locked calls do with a runner that may write. Nobody else may meanwhile.
-func (g *globals) locked(cfg *config.Config, p *progress, do func(*apply.Runner) error) error {
-	log, err := g.logger(p)
+// locked calls do with a runner that may write. Nobody else may meanwhile, but for a daemon,
+// which does it then.
+func (g *globals) locked(ctx context.Context, cfg *config.Config, p *progress, do func(context.Context, *apply.Runner) error) error {
+	var err error
+	if g.log, err = g.logger(p); err != nil {
+		return err
+	}
+	if d := g.env.daemon; d != nil {
+		err := do(apply.WithLog(ctx, g.log), d.runner)
+		// Whatever came of it, other things may be due now.
+		return errors.Join(err, d.daemon.Wake(context.WithoutCancel(ctx), g.chosen...))
+	}
+	if handed, err := g.handOver(ctx, cfg); handed {
+		return err
+	}
+	runner, done, err := g.open(cfg)
 	if err != nil {
 		return err
 	}
+	defer done()
+	return do(ctx, runner)
+}
+
+// open takes the state directory's lock, and gives it up with done.
+func (g *globals) open(cfg *config.Config) (runner *apply.Runner, done func(), err error) {
 	store, err := keystore.OpenLocked(cfg.State, cfg.Group)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	defer store.Close()
 	if err := store.Tidy(); err != nil {
-		log.Warn("what a killed process left can't be removed; it does no harm", "problem", err)
+		g.log.Warn("what a killed process left can't be removed; it does no harm", "problem", err)
 	}
-	acme.SetLogger(log)
+	acme.SetLogger(g.log)
 	if len(cfg.Resolvers) > 0 {
 		acme.SetResolvers(cfg.Resolvers)
 	}
 	hostname, err := os.Hostname()
 	if err != nil {
-		log.Warn("this host has no name", "problem", err)
+		g.log.Warn("this host has no name", "problem", err)
 	}
-	runner := &apply.Runner{
-		Store: store, Now: g.env.Now, Log: log, UserAgent: "keepkey/" + version(), DNS: g.env.DNS, Hostname: hostname,
-		RequestTimeout: g.env.RequestTimeout, Configured: namesOf(cfg),
+	runner = &apply.Runner{
+		Store: store, Now: g.env.Now, Log: g.log, UserAgent: "keepkey/" + version(), DNS: g.env.DNS, Hostname: hostname,
+		RequestTimeout: g.env.RequestTimeout,
 	}
-	defer runner.Close()
-	return do(runner)
+	runner.Configure(namesOf(cfg))
+	return runner, func() { runner.Close(); store.Close() }, nil
 }
 
 // namesOf returns the names of all certificates.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/urfave/cli/v2"
@@ -45,11 +46,11 @@ func rotateCommand(g *globals) *cli.Command {
 			if err != nil {
 				return err
 			}
-			return g.work(c.Context, cfg, certs, apply.Options{}, false, func(r *apply.Runner) error {
+			return g.work(c.Context, cfg, certs, apply.Options{}, false, func(ctx context.Context, r *apply.Runner) error {
 				if o.Compromised {
 					o.Tell = func(in plan.Input, a plan.Action) { tell(g.env, certs[0].Name, status.Compromise(in, a)) }
 				}
-				return r.Rotate(c.Context, certs[0], o)
+				return r.Rotate(ctx, certs[0], o)
 			})
 		},
 	}

@@ -136,6 +136,16 @@ var scriptCommands = map[string]scriptCommand{
 		w.skew = duration(ts, args[0])
 		w.setClocks(ts)
 	}),
+	"await": command(1, 1, func(ts *testscript.TestScript, args []string) {
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) { // somebody else makes it
+			if _, err := os.Stat(ts.MkAbs(args[0])); err == nil {
+				return
+			}
+			if time.Now().After(deadline) {
+				ts.Fatalf("%s does not come", args[0])
+			}
+		}
+	}),
 	"lock": command(1, 1, func(ts *testscript.TestScript, args []string) {
 		store, err := keystore.OpenLocked(ts.MkAbs(args[0]), "")
 		ts.Check(err)

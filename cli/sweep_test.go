@@ -559,6 +559,8 @@ func copyTree(to, from string) error {
 				return err
 			}
 			return os.Symlink(target, dest)
+		case info.Mode()&fs.ModeSocket != 0:
+			return nil // that is where a daemon listens
 		}
 		data, err := os.ReadFile(path)
 		if err != nil {

@@ -6,6 +6,7 @@ package daemon
 import (
 	"context"
 	"log/slog"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -25,6 +26,9 @@ type Daemon struct {
 	Done func(apply.Report)
 	Now  func() time.Time
 	Log  *slog.Logger
+	// Beat is called at least that often, to show that the daemon is alive.
+	Beat      func()
+	BeatEvery time.Duration
 	// Limit is how many certificates of one CA are worked on at a time.
 	Limit int
 
@@ -75,6 +79,9 @@ func (d *Daemon) Run(ctx context.Context, cfg *config.Config) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
+		if d.Beat != nil {
+			d.Beat()
+		}
 		for name, due := l.schedule.take(d.Now()); due; name, due = l.schedule.take(d.Now()) {
 			l.begin(name)
 		}
@@ -96,22 +103,29 @@ func (d *Daemon) Run(ctx context.Context, cfg *config.Config) {
 
 // sleep is how long nothing is due.
 func (l *life) sleep() time.Duration {
+	most := maxSleep
+	if l.BeatEvery > 0 {
+		most = min(most, l.BeatEvery)
+	}
 	next := l.schedule.next()
 	if next.IsZero() {
-		return maxSleep
+		return most
 	}
-	return min(max(next.Sub(l.Now()), 0), maxSleep)
+	return min(max(next.Sub(l.Now()), 0), most)
 }
 
-// configure takes the certificates of a configuration over, and looks at all of them.
+// configure takes the certificates of a configuration over, and looks at those that are
+// new or changed.
 func (l *life) configure(cfg *config.Config) {
 	gone := l.certs
 	l.certs = make(map[string]config.Certificate)
 	now := l.Now()
 	for _, cert := range cfg.Certificates {
 		l.certs[cert.Name] = cert
+		if last, known := gone[cert.Name]; !known || !reflect.DeepEqual(last, cert) {
+			l.schedule.set(cert.Name, now)
+		}
 		delete(gone, cert.Name)
-		l.schedule.set(cert.Name, now)
 	}
 	for name := range gone {
 		l.schedule.remove(name)
