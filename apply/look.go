@@ -31,7 +31,7 @@ func (l *lineage) input() plan.Input {
 	now := l.Now()
 	return plan.Input{
 		Goal: l.goal, State: l.state, Ledger: l.records.Ledger, Disk: l.disk, CA: l.caKnown(now), Host: cmp.Or(l.Store.Host(), newHost), Now: now,
-		Force: l.options.Force, NewLineage: l.options.NewLineage, Tried: l.tried,
+		Force: l.options.Force, Asked: l.options.Asked, NewLineage: l.options.NewLineage, Tried: l.tried,
 	}
 }
 

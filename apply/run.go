@@ -60,6 +60,7 @@ type Runner struct {
 // Options are what a person may ask for beyond what the plan says.
 type Options struct {
 	Force      bool // renew whether or not it is due
+	Asked      bool // by name, so that no back-off is waited for
 	NewLineage bool // begin although clients may know other keys
 
 	began time.Time // when the run over all lineages began
@@ -170,7 +171,7 @@ func (r *run) renew(ctx context.Context) Report {
 func (rep *Report) end(l *lineage, p plan.Plan) {
 	rep.State, rep.Problems, rep.Notes = l.state, p.Problems, p.Notes
 	in := l.input()
-	in.Force, in.Tried = false, nil
+	in.Force, in.Asked, in.Tried = false, false, nil
 	if next, ok := plan.Next(in).First(); ok {
 		rep.Next = &next
 	}

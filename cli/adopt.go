@@ -50,7 +50,7 @@ func adoptCommand(g *globals) *cli.Command {
 			if err != nil {
 				return err
 			}
-			return g.work(c.Context, cfg, certs, apply.Options{}, false, func(ctx context.Context, r *apply.Runner) error {
+			return g.work(c.Context, cfg, certs, apply.Options{Asked: true}, false, func(ctx context.Context, r *apply.Runner) error {
 				return r.Adopt(ctx, certs[0], chosen, false, say(certs[0].Name))
 			})
 		},

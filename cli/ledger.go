@@ -40,7 +40,7 @@ func restartCommand(g *globals) *cli.Command {
 			if err != nil {
 				return err
 			}
-			return g.work(c.Context, cfg, certs, apply.Options{}, false, func(ctx context.Context, r *apply.Runner) error {
+			return g.work(c.Context, cfg, certs, apply.Options{Asked: true}, false, func(ctx context.Context, r *apply.Runner) error {
 				return r.RestartLedger(ctx, certs[0])
 			})
 		},

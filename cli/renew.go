@@ -56,6 +56,7 @@ func runRenew(ctx context.Context, g *globals, o *renewOptions) error {
 	if err != nil {
 		return err
 	}
+	o.Asked = !o.all()
 	return g.work(ctx, cfg, certs, o.Options, o.all(), func(context.Context, *apply.Runner) error { return nil })
 }
 

@@ -46,7 +46,7 @@ func rotateCommand(g *globals) *cli.Command {
 			if err != nil {
 				return err
 			}
-			return g.work(c.Context, cfg, certs, apply.Options{}, false, func(ctx context.Context, r *apply.Runner) error {
+			return g.work(c.Context, cfg, certs, apply.Options{Asked: true}, false, func(ctx context.Context, r *apply.Runner) error {
 				if o.Compromised {
 					o.Tell = func(in plan.Input, a plan.Action) { tell(g.env, certs[0].Name, status.Compromise(in, a)) }
 				}

@@ -121,6 +121,7 @@ type Finding struct {
 	Err         error
 	Reason      string
 	Failure     *Failure
+	Forced      bool // what failed was not due, and done by force
 	Earlier     bool // the failure is an earlier run's: this one did not try
 	Time        time.Time
 	Gate        Verdict

@@ -34,6 +34,9 @@ type Input struct {
 	Now    time.Time
 
 	Force bool // renew now, whether or not it is due
+	// Asked says that a person asked for this lineage by name, and so does not want to wait
+	// for a back-off.
+	Asked bool
 	// NewLineage says that a person asked for a fresh start although something
 	// speaks against it.
 	NewLineage bool
@@ -271,6 +274,16 @@ func (in Input) failure(a Action) (Failure, bool) {
 	return f, fails && !f.Last.After(in.Now)
 }
 
+// retries returns when an action that failed is tried again: after its back-off, unless
+// somebody wants it now.
+func (in Input) retries(a Action) (at time.Time, f Failure, waits bool) {
+	f, fails := in.failure(a)
+	if !fails || !f.Next.After(in.Now) || in.Force || in.Asked {
+		return a.At, f, false
+	}
+	return f.Next, f, true
+}
+
 // expected reports whether the success of an action is overdue: a forced renewal that
 // failed long before it was due is no reason to call anybody, and a switch that failed waits
 // for the gate where that is closed again.
@@ -287,6 +300,10 @@ func (p *planner) expected(a Action) bool {
 
 func (p *planner) finding(a Action, f Failure) Finding {
 	found := Finding{Code: f.Code, Action: a.Kind, Channel: a.Channel, Version: a.Version, Target: a.Target, Failure: &f, Earlier: !p.Tried[a.ID()]}
+	if p.Force && a.Kind == Obtain {
+		at, _, _ := renewal(p.Input)
+		found.Forced = at.After(p.Now)
+	}
 	if found.Code == "" {
 		found.Code = failing[a.Kind]
 	}

@@ -47,9 +47,7 @@ func publication(in Input, ch Channel, want pinset.Set) (Action, bool) {
 	outstanding := again || progress.Version != want.Version || len(Outstanding(ch.hooks(), progress.Done)) > 0 || len(places) > 0
 	if current && !outstanding && open && by == ByReadBack {
 		a := Action{Kind: ReadBack, Channel: ch.Name, PinSet: want, Why: Why{Code: WhyNotReadBack}}
-		if f, fails := in.failure(a); fails && f.Next.After(in.Now) && !in.Force {
-			a.At = f.Next
-		}
+		a.At, _, _ = in.retries(a)
 		return a, true
 	}
 	a := Action{

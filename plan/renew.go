@@ -16,8 +16,8 @@ func obtain(in Input) Action {
 	if in.Force && !in.Tried[a.ID()] {
 		return Action{Kind: Obtain, At: in.Now, Why: Why{Code: WhyForced}}
 	}
-	if f, fails := in.failure(a); fails && !a.At.After(in.Now) && f.Next.After(in.Now) {
-		a.At, a.Why = f.Next, Why{Code: WhyRetry, Have: f.Count}
+	if at, f, waits := in.retries(a); waits && !a.At.After(in.Now) {
+		a.At, a.Why = at, Why{Code: WhyRetry, Have: f.Count}
 	}
 	return a
 }

@@ -180,8 +180,8 @@ func switchKey(in Input) (Action, *Finding) {
 		}
 		a.At = v.OpensAt.Add(slack)
 	}
-	if f, fails := in.failure(a); fails && f.Next.After(a.At) && !in.Force {
-		a.At = f.Next
+	if at, _, waits := in.retries(a); waits && at.After(a.At) {
+		a.At = at
 	}
 	return a, nil
 }

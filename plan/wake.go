@@ -17,7 +17,7 @@ const (
 // action is due. What failed and has no back-off of its own, such as a hook, every run of
 // keepkey tries at once; here it waits for 1, 2, 4 minutes and so on, up to an hour.
 func Wake(in Input) time.Time {
-	in.Tried, in.Force = nil, false
+	in.Tried, in.Force, in.Asked = nil, false, false
 	p := Next(in)
 	wake := in.Now.Add(maxWake)
 	if slices.ContainsFunc(p.Problems, func(f Finding) bool { return f.Blocks }) {

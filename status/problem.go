@@ -341,7 +341,10 @@ func issuing(p *Problem, name string, f plan.Finding) bool {
 	}
 	what := "no certificate was obtained"
 	safe := servedUntil(f.Expires, f.Failure.Last)
-	retry := fmt.Sprintf("the next attempt is due at %s, or at once with: keepkey renew --name %s --force", Time(f.Failure.Next), name)
+	retry := fmt.Sprintf("the next attempt is due at %s, or at once with: keepkey renew --name %s", Time(f.Failure.Next), name)
+	if f.Forced {
+		retry += " --force"
+	}
 	switch {
 	case f.Action == plan.SwitchKey && f.Compromised:
 		what = "the compromised key is not replaced yet"
