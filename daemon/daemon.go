@@ -8,15 +8,14 @@ import (
 	"log/slog"
 	"reflect"
 	"slices"
-	"sync"
 	"time"
 
 	"keepkey/apply"
 	"keepkey/config"
 )
 
-// Daemon works on certificates for as long as it runs. Set its fields before [Daemon.Run],
-// and leave them then.
+// Daemon works on certificates for as long as it runs. Make one with [New], set its fields
+// before [Daemon.Run], and leave them then.
 type Daemon struct {
 	// Work does what is due for one certificate. It is called for several at a time.
 	Work func(context.Context, config.Certificate) apply.Report
@@ -32,9 +31,11 @@ type Daemon struct {
 	// Limit is how many certificates of one CA are worked on at a time.
 	Limit int
 
-	once     sync.Once
 	requests chan func(*life)
 }
+
+// New returns a daemon that has nothing to do yet.
+func New() *Daemon { return &Daemon{requests: make(chan func(*life))} }
 
 // The pauses of a daemon.
 const (
@@ -65,12 +66,9 @@ type report struct {
 	apply.Report
 }
 
-func (d *Daemon) start() { d.once.Do(func() { d.requests = make(chan func(*life)) }) }
-
 // Run works on the certificates of a configuration, and of those that [Daemon.Reload] reads
 // later, until ctx ends. What is under way then is ended, and has ended when Run returns.
 func (d *Daemon) Run(ctx context.Context, cfg *config.Config) {
-	d.start()
 	l := &life{
 		Daemon: d, ctx: ctx, certs: make(map[string]config.Certificate), busy: make(map[string]int),
 		waiting: make(map[string][]string), reports: make(chan report),
@@ -177,7 +175,6 @@ func later(a, b time.Time) time.Time {
 // ask has the running daemon do something, and waits for it. Without effect when ctx ends
 // first.
 func (d *Daemon) ask(ctx context.Context, request func(*life)) error {
-	d.start()
 	done := make(chan struct{})
 	select {
 	case d.requests <- func(l *life) { request(l); close(done) }:

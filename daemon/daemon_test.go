@@ -26,23 +26,23 @@ type world struct {
 
 func (w *world) daemon(limit int) *Daemon {
 	w.atOnce, w.now = make(map[string]int), make(map[string]int)
-	return &Daemon{
-		Now: time.Now, Log: slog.New(slog.DiscardHandler), Limit: limit,
-		Work: func(ctx context.Context, cert config.Certificate) apply.Report {
-			ca := cert.ACME.Directory
-			w.mu.Lock()
-			w.began = append(w.began, cert.Name)
-			w.now[ca]++
-			w.atOnce[ca] = max(w.atOnce[ca], w.now[ca])
-			w.mu.Unlock()
-			rep := w.work(ctx, cert)
-			rep.Name = cert.Name
-			w.mu.Lock()
-			w.now[ca]--
-			w.mu.Unlock()
-			return rep
-		},
+	d := New()
+	d.Now, d.Log, d.Limit = time.Now, slog.New(slog.DiscardHandler), limit
+	d.Work = func(ctx context.Context, cert config.Certificate) apply.Report {
+		ca := cert.ACME.Directory
+		w.mu.Lock()
+		w.began = append(w.began, cert.Name)
+		w.now[ca]++
+		w.atOnce[ca] = max(w.atOnce[ca], w.now[ca])
+		w.mu.Unlock()
+		rep := w.work(ctx, cert)
+		rep.Name = cert.Name
+		w.mu.Lock()
+		w.now[ca]--
+		w.mu.Unlock()
+		return rep
 	}
+	return d
 }
 
 func (w *world) count(name string) int {

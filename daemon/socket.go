@@ -107,7 +107,7 @@ func (p part) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// ErrNoDaemon says that no daemon listens there.
+// ErrNoDaemon says that no daemon listens there, or none that we may talk to.
 var ErrNoDaemon = errors.New("no daemon listens there")
 
 // Hand gives a request to the daemon that listens on a Unix socket, passes on what it
@@ -116,11 +116,14 @@ var ErrNoDaemon = errors.New("no daemon listens there")
 func Hand(ctx context.Context, socket string, r Request, stdout, stderr io.Writer) (status int, err error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unix", socket)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		return 0, context.Cause(ctx)
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOTDIR):
 		return 0, ErrNoDaemon
-	}
-	if err != nil {
-		return 0, fmt.Errorf("a daemon is at work, and can't be reached: %w", err)
+	default:
+		return 0, fmt.Errorf("the daemon that is at work can't be reached: %w", err)
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() {

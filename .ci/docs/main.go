@@ -31,7 +31,7 @@ var pages = []string{"README.md", "docs/running.md"}
 // What the Debian has from the start, since it can reach nothing but the CA.
 var packages = []string{
 	"systemd", "systemd-sysv", "dbus", "polkitd", "util-linux", "nginx", "cron", "ssl-cert",
-	"curl", "openssl", "ca-certificates", "jq",
+	"procps", "curl", "openssl", "ca-certificates", "jq",
 }
 
 // needs are the programs that this takes, each with its Debian package.

@@ -1,0 +1,157 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// serving listens on a socket with what runs commands, until the test is over.
+func serving(t *testing.T, run func(context.Context, Request, io.Writer, io.Writer) int) (socket string) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "kk") // the path of a socket has to be short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	socket = filepath.Join(dir, "daemon.sock")
+	l, err := Listen(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); Serve(ctx, l, run) }()
+	t.Cleanup(func() { cancel(); <-ended })
+	return socket
+}
+
+func TestACommandThatIsHandedOverPrintsAndEndsAsUsual(t *testing.T) {
+	t.Parallel()
+	socket := serving(t, func(_ context.Context, r Request, stdout, stderr io.Writer) int {
+		fmt.Fprintf(stdout, "%q %s %d\n", r.Args, r.Config, r.Width)
+		fmt.Fprintf(stderr, "%v\x00\xff\n", r.Terminal)
+		return 3
+	})
+	info, err := os.Stat(socket)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v: the socket is for its owner alone", info.Mode(), err)
+	}
+	var out, errs bytes.Buffer
+	status, err := Hand(t.Context(), socket, Request{Args: []string{"keepkey", "renew"}, Config: "/c.yaml", Terminal: true, Width: 80}, &out, &errs)
+	if status != 3 || err != nil || out.String() != "[\"keepkey\" \"renew\"] /c.yaml 80\n" || errs.String() != "true\x00\xff\n" {
+		t.Errorf("status %d, %v, printed %q and %q", status, err, &out, &errs)
+	}
+}
+
+func TestWithoutADaemonNothingIsHandedOver(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	left := filepath.Join(dir, "left.sock") // by one that was killed
+	l, err := net.Listen("unix", left)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	l.Close()
+	for _, socket := range []string{filepath.Join(dir, "none"), filepath.Join(file, "below"), left} {
+		if _, err := Hand(t.Context(), socket, Request{}, io.Discard, io.Discard); !errors.Is(err, ErrNoDaemon) {
+			t.Errorf("%s: %v", socket, err)
+		}
+	}
+	if again, err := Listen(left); err != nil {
+		t.Errorf("what was left stands in the way: %v", err)
+	} else {
+		again.Close()
+	}
+}
+
+// An interrupt reaches the command, which says how far it got.
+func TestWhoGoesAwayEndsTheCommand(t *testing.T) {
+	t.Parallel()
+	begun := make(chan struct{})
+	socket := serving(t, func(ctx context.Context, _ Request, stdout, _ io.Writer) int {
+		close(begun)
+		<-ctx.Done()
+		fmt.Fprint(stdout, "interrupted")
+		return 1
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-begun; cancel() }()
+	var out bytes.Buffer
+	status, err := Hand(ctx, socket, Request{}, &out, io.Discard)
+	if status != 1 || err != nil || out.String() != "interrupted" {
+		t.Errorf("status %d, %v, printed %q", status, err, &out)
+	}
+}
+
+func TestADaemonThatEndsMeanwhileIsAnError(t *testing.T) {
+	t.Parallel()
+	socket := filepath.Join(t.TempDir(), "s")
+	l, err := Listen(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		conn, err := l.Accept()
+		if err == nil {
+			conn.Close()
+		}
+		l.Close()
+	}()
+	if status, err := Hand(t.Context(), socket, Request{}, io.Discard, io.Discard); err == nil {
+		t.Errorf("status %d", status)
+	}
+}
+
+func TestWhatIsNoRequestIsNotAnswered(t *testing.T) {
+	t.Parallel()
+	socket := serving(t, func(context.Context, Request, io.Writer, io.Writer) int {
+		t.Error("it was run")
+		return 0
+	})
+	for _, text := range []string{"GET / HTTP/1.1\r\n\r\n", "[]\n", `{"args": 7}`, string(bytes.Repeat([]byte(" "), maxRequest+1))} {
+		conn, err := net.Dial("unix", socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.Write([]byte(text))
+		if got, _ := io.ReadAll(conn); len(got) > 0 {
+			t.Errorf("%.20q was answered with %q", text, got)
+		}
+		conn.Close()
+	}
+}
+
+func TestSystemdIsToldWhatItAskedFor(t *testing.T) {
+	t.Parallel()
+	socket := filepath.Join(t.TempDir(), "notify")
+	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	env := map[string]string{"NOTIFY_SOCKET": socket, "WATCHDOG_USEC": "180000000"}
+	s := SystemdOf(func(name string) string { return env[name] })
+	if s.Watchdog.Minutes() != 3 {
+		t.Errorf("a watchdog of %s, want three minutes", s.Watchdog)
+	}
+	s.Tell("READY=1", "STATUS=at work")
+	buf := make([]byte, 100)
+	n, err := l.Read(buf)
+	if err != nil || string(buf[:n]) != "READY=1\nSTATUS=at work" {
+		t.Errorf("%q, %v", buf[:n], err)
+	}
+	Systemd{}.Tell("READY=1")                             // nobody asked
+	Systemd{Socket: "/nowhere/at/all"}.Tell("STOPPING=1") // nobody listens
+}
