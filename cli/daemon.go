@@ -61,7 +61,7 @@ func (g *globals) serve(ctx context.Context, cfg *config.Config) error {
 	}
 	s := &service{g: g, runner: runner, config: path, told: make(map[string]string)}
 	s.daemon = daemon.New()
-	s.daemon.Now, s.daemon.Log, s.daemon.Limit, s.daemon.Done = g.env.Now, g.log, concurrent, s.tell
+	s.daemon.Now, s.daemon.Limit, s.daemon.Done = g.env.Now, concurrent, s.tell
 	s.daemon.Load = func() (*config.Config, error) { return s.load(cfg) }
 	s.daemon.Work = func(ctx context.Context, cert config.Certificate) apply.Report {
 		return runner.Renew(ctx, cert, apply.Options{})

@@ -14,6 +14,7 @@ import (
 	"keepkey/acme"
 	"keepkey/apply"
 	"keepkey/config"
+	"keepkey/daemon"
 	"keepkey/keystore"
 	"keepkey/plan"
 	"keepkey/status"
@@ -239,8 +240,12 @@ func (g *globals) locked(ctx context.Context, cfg *config.Config, p *progress, d
 	}
 	if d := g.env.daemon; d != nil {
 		err := do(apply.WithLog(ctx, g.log), d.runner)
-		// Whatever came of it, other things may be due now.
-		return errors.Join(err, d.daemon.Wake(context.WithoutCancel(ctx), g.chosen...))
+		// Whatever came of it, other things may be due now. A daemon that ends looks when it
+		// begins again.
+		if wakeErr := d.daemon.Wake(context.WithoutCancel(ctx), g.chosen...); !errors.Is(wakeErr, daemon.ErrEnded) {
+			err = errors.Join(err, wakeErr)
+		}
+		return err
 	}
 	if handed, err := g.handOver(ctx, cfg); handed {
 		return err

@@ -5,7 +5,7 @@ package daemon
 
 import (
 	"context"
-	"log/slog"
+	"errors"
 	"reflect"
 	"slices"
 	"time"
@@ -24,7 +24,6 @@ type Daemon struct {
 	// Done is told what became of each certificate, by one call at a time.
 	Done func(apply.Report)
 	Now  func() time.Time
-	Log  *slog.Logger
 	// Beat is called at least that often, to show that the daemon is alive.
 	Beat      func()
 	BeatEvery time.Duration
@@ -32,10 +31,13 @@ type Daemon struct {
 	Limit int
 
 	requests chan func(*life)
+	ended    chan struct{} // closed when Run returns
 }
 
 // New returns a daemon that has nothing to do yet.
-func New() *Daemon { return &Daemon{requests: make(chan func(*life))} }
+func New() *Daemon {
+	return &Daemon{requests: make(chan func(*life)), ended: make(chan struct{})}
+}
 
 // The pauses of a daemon.
 const (
@@ -73,6 +75,7 @@ func (d *Daemon) Run(ctx context.Context, cfg *config.Config) {
 		Daemon: d, ctx: ctx, certs: make(map[string]config.Certificate), busy: make(map[string]int),
 		waiting: make(map[string][]string), reports: make(chan report),
 	}
+	defer close(d.ended)
 	l.configure(cfg)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -172,14 +175,19 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
+// ErrEnded says that the daemon does not run any more.
+var ErrEnded = errors.New("the daemon ends")
+
 // ask has the running daemon do something, and waits for it. Without effect when ctx ends
-// first.
+// first, or the daemon does.
 func (d *Daemon) ask(ctx context.Context, request func(*life)) error {
 	done := make(chan struct{})
 	select {
 	case d.requests <- func(l *life) { request(l); close(done) }:
 		<-done
 		return nil
+	case <-d.ended:
+		return ErrEnded
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}

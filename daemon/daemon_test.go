@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"sync"
 	"testing"
@@ -27,7 +26,7 @@ type world struct {
 func (w *world) daemon(limit int) *Daemon {
 	w.atOnce, w.now = make(map[string]int), make(map[string]int)
 	d := New()
-	d.Now, d.Log, d.Limit = time.Now, slog.New(slog.DiscardHandler), limit
+	d.Now, d.Limit = time.Now, limit
 	d.Work = func(ctx context.Context, cert config.Certificate) apply.Report {
 		ca := cert.ACME.Directory
 		w.mu.Lock()
@@ -224,6 +223,10 @@ func TestTheEndWaitsForWhatIsUnderWay(t *testing.T) {
 		d.Run(ctx, &config.Config{Certificates: certs("ca", "a", "b", "c")})
 		if took := time.Since(began); took > time.Hour+2*time.Second {
 			t.Errorf("it ended %s after it was told to", took-time.Hour)
+		}
+		// Whoever was at it still is not kept waiting for ever.
+		if err := d.Wake(context.WithoutCancel(ctx), "a"); !errors.Is(err, ErrEnded) {
+			t.Errorf("a request after the end: %v", err)
 		}
 		if !ended["a"] || !ended["b"] || slices.Contains(w.began, "c") {
 			t.Errorf("ended %v, began %q", ended, w.began)
