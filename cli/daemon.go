@@ -136,7 +136,7 @@ func (s *service) tell(rep apply.Report) {
 	}
 	s.told[rep.Name] = now
 	for _, p := range o.Problems {
-		s.g.log.Error("problem", "certificate", rep.Name, "code", p.Code, "severity", p.Severity, "problem", p.Subject, "safe", p.Safe, "do", p.Do)
+		logProblem(s.g.log, rep.Name, p)
 	}
 	if len(o.Problems) == 0 {
 		s.g.log.Info("no problem any more", "certificate", rep.Name)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
@@ -145,8 +146,7 @@ func (g *globals) report(w *watcher) error {
 	}
 	for _, group := range groups {
 		if g.logFormat == "json" {
-			p := group.problem
-			g.log.Error("problem", "certificate", strings.Join(group.names, " "), "code", p.Code, "severity", p.Severity, "problem", p.Subject, "safe", p.Safe, "do", p.Do)
+			logProblem(g.log, strings.Join(group.names, " "), group.problem)
 			continue
 		}
 		complain(g.env, group.name()+": "+strings.Join(group.problem.Lines(), "\n"))
@@ -155,6 +155,11 @@ func (g *globals) report(w *watcher) error {
 		return reportedError{}
 	}
 	return nil
+}
+
+// logProblem logs a problem as docs/json.md describes it.
+func logProblem(log *slog.Logger, names string, p status.Problem) {
+	log.Error("problem", "certificate", names, "code", p.Code, "severity", p.Severity, "problem", p.Subject, "safe", p.Safe, "do", p.Do)
 }
 
 // printIndented prints lines below what they belong to.

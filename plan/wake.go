@@ -9,8 +9,6 @@ import (
 const (
 	maxWake     = 24 * time.Hour // at most: what is on disk may have changed
 	blockedWake = time.Hour      // at most, while nothing is done until a person acts
-	firstRetry  = time.Minute    // after a failure that names no time, and then twice as long
-	maxRetry    = time.Hour
 )
 
 // Wake says when a process that lives on should work on a lineage again: when its next
@@ -28,7 +26,7 @@ func Wake(in Input) time.Time {
 	for _, a := range append(actions, looks(in, false)...) {
 		at := a.At
 		if f, fails := in.failure(a); fails {
-			if retry := f.Last.Add(retryPause(f.Count)); at.Before(retry) {
+			if retry := f.Last.Add(doubling(f.Count)); at.Before(retry) {
 				at = retry
 			}
 		}
@@ -37,13 +35,4 @@ func Wake(in Input) time.Time {
 		}
 	}
 	return wake
-}
-
-// retryPause is how long to wait after so many failures.
-func retryPause(count int) time.Duration {
-	pause := firstRetry
-	for ; count > 1 && pause < maxRetry; count-- {
-		pause *= 2
-	}
-	return min(pause, maxRetry)
 }
