@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -42,6 +43,7 @@ type service struct {
 	runner *apply.Runner
 	daemon *daemon.Daemon
 	config string // its path
+	read   atomic.Pointer[config.Config]
 	told   map[string]string
 }
 
@@ -100,6 +102,7 @@ func (s *service) load(first *config.Config) (*config.Config, error) {
 		return nil, errors.New("another state directory or group takes a restart of the daemon")
 	}
 	s.runner.Configure(namesOf(cfg))
+	s.read.Store(cfg)
 	return cfg, nil
 }
 

@@ -48,14 +48,14 @@ func (g *globals) flags() []cli.Flag {
 
 // configPath returns where the configuration is.
 func (g *globals) configPath() string {
-	if g.env.daemon != nil {
-		return g.env.daemon.config // the relative one is relative to where the client is
-	}
 	return cmp.Or(g.config.String(), g.env.Getenv("KEEPKEY_CONFIG"), defaultConfig)
 }
 
 // load reads the configuration.
 func (g *globals) load() (*config.Config, error) {
+	if g.env.daemon != nil {
+		return g.env.daemon.read.Load(), nil // just now, for this command
+	}
 	path := g.configPath()
 	// Reading thousands of certificates takes many times what they hold, and is over
 	// soon: some time for memory.
