@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
@@ -46,8 +47,46 @@ func (l *lineage) commit(ctx context.Context, a plan.Action, r plan.Result) erro
 	if err != nil {
 		return fmt.Errorf("%w; %w", err, errCommit)
 	}
+	was := l.state
 	l.records, l.state = records, next
+	if e, worth := plan.EventOf(was, next, a, r); worth {
+		if entry != nil {
+			e.Entry = records.Ledger.Head().Entries
+		}
+		l.journal(e)
+	}
 	return nil
+}
+
+// journal adds to what people can read of the past. Nothing depends on it.
+func (l *lineage) journal(e plan.Event) {
+	e.By = l.by
+	line, err := json.Marshal(e)
+	if err == nil {
+		err = l.store.Journal.Add(line)
+	}
+	if err != nil {
+		l.log.Warn("the journal can't be written; it is for people alone", "problem", err)
+	}
+}
+
+// Journal returns what was done for a lineage, the oldest first.
+func (r *Runner) Journal(name string) ([]plan.Event, error) {
+	store, err := r.Store.Lineage(name)
+	if err != nil {
+		return nil, err
+	}
+	lines, err := store.Journal.Lines()
+	if err != nil {
+		return nil, err
+	}
+	var events []plan.Event
+	for _, line := range lines {
+		if e, ok := plan.ParseEvent(line); ok {
+			events = append(events, e)
+		}
+	}
+	return events, nil
 }
 
 // sameBesidesClock reports whether a change is not worth a write.

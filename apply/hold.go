@@ -23,17 +23,23 @@ func (r *Runner) hold(name string) (release func()) {
 	return m.Unlock
 }
 
-type logKey struct{}
-
-// WithLog has what is done under the context log to another logger than the runner's: one
-// that lives on serves many people, and each wants to see what becomes of their request.
-func WithLog(ctx context.Context, log *slog.Logger) context.Context {
-	return context.WithValue(ctx, logKey{}, log)
+// Caller is who has something done: a runner that lives on serves many people, and each
+// wants to see what becomes of their request.
+type Caller struct {
+	Log *slog.Logger
+	By  string // for the journal: see [plan.AskedByDaemon]
 }
 
-func (r *Runner) logOf(ctx context.Context) *slog.Logger {
-	if log, ok := ctx.Value(logKey{}).(*slog.Logger); ok {
-		return log
+type callerKey struct{}
+
+// For has what is done under the context done for somebody else than the runner's own caller.
+func For(ctx context.Context, c Caller) context.Context {
+	return context.WithValue(ctx, callerKey{}, c)
+}
+
+func (r *Runner) callerOf(ctx context.Context) Caller {
+	if c, ok := ctx.Value(callerKey{}).(Caller); ok {
+		return c
 	}
-	return r.Log
+	return Caller{Log: r.Log, By: r.By}
 }

@@ -34,6 +34,7 @@ type Runner struct {
 	UserAgent string        // of this version of keepkey; states are signed with it, too
 	DNS       dns.Providers // for DNS-01 challenges
 	Hostname  string        // of this host, for people
+	By        string        // who has it work, for the journal: see [plan.AskedByDaemon]
 	// RequestTimeout bounds one request to a CA; 0 for package acme's own bound.
 	RequestTimeout time.Duration
 	// CheckTime is how long a server may take to serve what was deployed; 0 for
@@ -99,6 +100,7 @@ type run struct {
 	began   time.Time
 	hurry   bool // this is an emergency
 	log     *slog.Logger
+	by      string // who asked, for the journal
 }
 
 // checks is what was proved already in this run, so that no key is opened twice.
@@ -112,14 +114,14 @@ type checks struct {
 }
 
 func (r *Runner) newRun(ctx context.Context, cert config.Certificate, o Options) *run {
-	began := o.began
+	began, caller := o.began, r.callerOf(ctx)
 	if began.IsZero() {
 		began = r.Now()
 	}
 	return &run{
 		Runner: r, cert: cert, goal: Goal(cert), options: o, began: began,
 		checks: checks{keys: make(map[pinset.Pin]error)}, tried: make(map[string]bool), again: make(map[string]bool), told: make(map[string]bool),
-		log: r.logOf(ctx).With("certificate", cert.Name),
+		log: caller.Log.With("certificate", cert.Name), by: caller.By,
 	}
 }
 
@@ -128,7 +130,7 @@ func (r *Runner) newRun(ctx context.Context, cert config.Certificate, o Options)
 func (r *Runner) Renew(ctx context.Context, cert config.Certificate, o Options) (rep Report) {
 	defer func() {
 		if p := recover(); p != nil {
-			r.logOf(ctx).Error("keepkey broke down; this is a bug", "certificate", cert.Name, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			r.callerOf(ctx).Log.Error("keepkey broke down; this is a bug", "certificate", cert.Name, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 			rep = Report{Name: cert.Name, Problems: []plan.Finding{{Code: plan.BrokeDown, Reason: fmt.Sprint(p)}}}
 		}
 	}()

@@ -15,6 +15,7 @@ import (
 	"keepkey/apply"
 	"keepkey/config"
 	"keepkey/daemon"
+	"keepkey/plan"
 	"keepkey/status"
 )
 
@@ -57,6 +58,7 @@ func (g *globals) serve(ctx context.Context, cfg *config.Config) error {
 		return err
 	}
 	defer done()
+	runner.By = plan.AskedByDaemon
 	socket, err := daemon.Listen(socketOf(cfg))
 	if err != nil {
 		return err

@@ -28,6 +28,7 @@ type globals struct {
 
 	log    *slog.Logger // of a command that writes
 	chosen []string     // the certificates that it is for
+	named  bool         // somebody named them
 }
 
 // text is a flag value that the app and its commands share: whichever is given
@@ -221,6 +222,7 @@ func (g *globals) selected(s *selection) (*config.Config, []config.Certificate, 
 		return nil, nil, err
 	}
 	certs, err := s.choose(cfg)
+	g.named = !s.all()
 	for _, cert := range certs {
 		g.chosen = append(g.chosen, cert.Name)
 	}
@@ -234,6 +236,7 @@ func (g *globals) onRecord(s *selection) (*config.Config, config.Certificate, er
 	if err != nil {
 		return nil, config.Certificate{}, err
 	}
+	g.named = true
 	certs, err := s.choose(cfg)
 	if err == nil {
 		g.chosen = []string{certs[0].Name}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/user"
 	"slices"
 	"strings"
 	"time"
@@ -243,8 +244,9 @@ func (g *globals) locked(ctx context.Context, cfg *config.Config, p *progress, d
 	if g.log, err = g.logger(p); err != nil {
 		return err
 	}
+	ctx = apply.For(ctx, apply.Caller{Log: g.log, By: g.by()})
 	if d := g.env.daemon; d != nil {
-		err := do(apply.WithLog(ctx, g.log), d.runner)
+		err := do(ctx, d.runner)
 		// Whatever came of it, other things may be due now. A daemon that ends looks when it
 		// begins again.
 		if wakeErr := d.daemon.Wake(context.WithoutCancel(ctx), g.chosen...); !errors.Is(wakeErr, daemon.ErrEnded) {
@@ -261,6 +263,18 @@ func (g *globals) locked(ctx context.Context, cfg *config.Config, p *progress, d
 	}
 	defer done()
 	return do(ctx, runner)
+}
+
+// by says for the journal who has something done.
+func (g *globals) by() string {
+	if !g.named {
+		return plan.AskedByRun
+	}
+	name := g.env.Getenv("SUDO_USER")
+	if u, err := user.Current(); err == nil && (name == "" || os.Getuid() != 0) {
+		name = u.Username
+	}
+	return strings.TrimSpace(plan.AskedByPerson + " " + name)
 }
 
 // open takes the state directory's lock, and gives it up with done.

@@ -19,6 +19,7 @@
 //	<state>/accounts/<host>/<id>/         an ACME account's key and URL
 //	<state>/lineages/<name>/state.json    records: the state, and the ledger's head
 //	<state>/lineages/<name>/ledger.jsonl  records: the ledger, a line an entry
+//	<state>/lineages/<name>/journal.jsonl for people: what was done; journal.jsonl.1 is older
 //	<state>/lineages/<name>/keys/<spki sha256, hex>.pem
 //	<state>/lineages/<name>/certs/<n>/{cert,chain,fullchain,privkey,combined}.pem
 //	<state>/lineages/<name>/live -> certs/<n>
@@ -250,6 +251,7 @@ type Lineage struct {
 	Records *Records
 	Keys    *Keys
 	Live    *Live
+	Journal *Journal
 }
 
 // Lineage returns the lineage of that name, whether or not it has anything on
@@ -259,7 +261,7 @@ func (s *Store) Lineage(name string) (*Lineage, error) {
 		return nil, fmt.Errorf("%q cannot name a lineage: want up to 200 lower-case letters, digits, '.', '_' and '-', with a letter or digit first", name)
 	}
 	p := &place{store: s, name: name, dir: s.lineageDir(name)}
-	return &Lineage{Records: &Records{p}, Keys: &Keys{p}, Live: &Live{p}}, nil
+	return &Lineage{Records: &Records{p}, Keys: &Keys{p}, Live: &Live{p}, Journal: &Journal{p}}, nil
 }
 
 func (s *Store) lineageDir(name string) string { return s.dir + "/lineages/" + name }

@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	"keepkey/pinset"
@@ -131,6 +133,23 @@ type Finding struct {
 	Expires   time.Time // of the certificate that stays in use meanwhile
 	// Urgent says that less than a sixth of that certificate's lifetime is left.
 	Urgent bool
+}
+
+// Key tells the findings of a lineage apart: it is the same for as long as one lasts, however
+// its words and figures change. What keeps an action from succeeding is one finding, whatever
+// the reason is at the moment.
+func (f Finding) Key() string {
+	parts := []string{string(f.Code), f.Channel, f.Target}
+	if f.Failure != nil || f.Code == CAUnreachable || f.Code == CAPaused {
+		parts[0] = string(f.Action)
+	}
+	if !f.Pin.IsZero() {
+		parts = append(parts, f.Pin.Hex()[:16])
+	}
+	for _, p := range f.Places {
+		parts = append(parts, p.ID)
+	}
+	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), " ")
 }
 
 // Refusal says why something that a person asked for is not done. Nothing was changed.

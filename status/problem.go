@@ -26,6 +26,8 @@ const (
 
 // Problem is something that a person should know.
 type Problem struct {
+	// ID is the same for as long as the problem lasts, and among those of a lineage its own.
+	ID       string    `json:"id"`
 	Code     plan.Code `json:"code"`
 	Severity Severity  `json:"severity"`
 	Subject  string    `json:"subject"` // what is wrong
@@ -62,7 +64,7 @@ func Problems(name string, findings []plan.Finding) []Problem {
 
 // ProblemOf puts a finding of a lineage into words.
 func ProblemOf(name string, f plan.Finding) Problem {
-	p := Problem{Code: f.Code, Severity: Warning, Blocks: f.Blocks}
+	p := Problem{ID: f.Key(), Code: f.Code, Severity: Warning, Blocks: f.Blocks}
 	if f.Blocks || f.Urgent {
 		p.Severity = Critical
 	}
