@@ -85,7 +85,7 @@ func TestAProvidersTokenIsNotShown(t *testing.T) {
 	if log := w.log.String(); strings.Contains(log, token) || !strings.Contains(log, "asking https") {
 		t.Errorf("logged:\n%s", log)
 	}
-	if state, err := rep.State.Marshal(""); err != nil || strings.Contains(string(state), token) {
+	if state, err := rep.Input.State.Marshal(""); err != nil || strings.Contains(string(state), token) {
 		t.Errorf("it is in the state (%v)", err)
 	}
 }

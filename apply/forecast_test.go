@@ -244,7 +244,7 @@ func (l *life) foreseen(o apply.Options, did map[plan.Kind]int) {
 	in, p := l.plan(o)
 	want := brief(l.due(p))
 	rep := l.run(o)
-	if failed := l.failedAt(rep.State); len(failed) > 0 {
+	if failed := l.failedAt(rep.Input.State); len(failed) > 0 {
 		l.rt.Fatalf("failed although nothing is broken: %q", failed)
 	}
 	if got := brief(rep.Done); !slices.Equal(got, want) {

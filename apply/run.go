@@ -73,7 +73,7 @@ type Report struct {
 	Done     []plan.Action  // what was carried out, in order
 	Problems []plan.Finding // what failed or needs a person; empty when all is well
 	Notes    []plan.Finding // what is waited for
-	State    plan.State     // as it is now; zero when it could not be read
+	Input    plan.Input     // as it is now; without a state when that could not be read
 	Next     *plan.Action   // the next action and its time, if any is foreseen
 	Wake     time.Time      // when to work on it again; zero when its state could not be read
 }
@@ -171,9 +171,9 @@ func (r *run) renew(ctx context.Context) Report {
 
 // end fills in what is left to do and to know.
 func (rep *Report) end(l *lineage, p plan.Plan) {
-	rep.State, rep.Problems, rep.Notes = l.state, p.Problems, p.Notes
 	in := l.input()
 	in.Force, in.Asked, in.Tried = false, false, nil
+	rep.Input, rep.Problems, rep.Notes = in, p.Problems, p.Notes
 	if next, ok := plan.Next(in).First(); ok {
 		rep.Next = &next
 	}

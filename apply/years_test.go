@@ -293,7 +293,7 @@ func (y *years) run() {
 		}
 		y.failed++
 	}
-	y.rollover = rep.State.Rollover
+	y.rollover = rep.Input.State.Rollover
 	if rep.Did(plan.Obtain) || rep.Did(plan.SwitchKey) {
 		y.renewals++
 	}

@@ -131,7 +131,7 @@ func (s *service) reloadOn(ctx context.Context, systemd daemon.Systemd) {
 
 // tell logs what is wrong with a lineage, once.
 func (s *service) tell(rep apply.Report) {
-	o := status.OutcomeOf(rep.Name, rep.Done, rep.Problems, rep.Notes, rep.State, rep.Next)
+	o := status.OutcomeOf(rep.Name, rep.Done, rep.Problems, rep.Notes, rep.Input.State, rep.Next)
 	now := ""
 	for _, p := range o.Problems {
 		now += string(p.Code) + " "

@@ -112,7 +112,7 @@ func (w *watcher) Begin(name string) { w.begin(name) }
 func (w *watcher) End(i int, rep apply.Report) {
 	w.end(rep.Name, len(rep.Problems) > 0)
 	w.failed = w.failed || len(rep.Problems) > 0
-	o := status.OutcomeOf(rep.Name, rep.Done, rep.Problems, rep.Notes, rep.State, rep.Next)
+	o := status.OutcomeOf(rep.Name, rep.Done, rep.Problems, rep.Notes, rep.Input.State, rep.Next)
 	if o.Worked || len(o.Problems) > 0 || !w.quiet {
 		w.outcomes[i] = &o
 	}
@@ -124,7 +124,7 @@ func (g *globals) report(w *watcher) error {
 	if g.env.Width > 0 && !w.one {
 		t := table{header: []string{"NAME", "RESULT", "EXPIRES", "NEXT"}}
 		for _, o := range w.outcomes {
-			t.add(severityOf(o.Problems), o.Name, o.What, dateOf(o.Expires), nextIn(o, g.env.Now()))
+			t.add(status.Worst(o.Problems), o.Name, o.What, dateOf(o.Expires), nextIn(o, g.env.Now()))
 		}
 		t.print(g.env)
 	}

@@ -92,7 +92,7 @@ func printOverview(env Env, all []status.Lineage) {
 		for _, p := range l.Problems {
 			problems = append(problems, string(p.Code))
 		}
-		t.add(severityOf(l.Problems), l.Name, certificate, strings.Join(slices.Sorted(maps.Keys(l.Channels)), " "), gate, strings.Join(problems, " "))
+		t.add(status.Worst(l.Problems), l.Name, certificate, strings.Join(slices.Sorted(maps.Keys(l.Channels)), " "), gate, strings.Join(problems, " "))
 	}
 	t.print(env)
 }

@@ -88,18 +88,6 @@ func (t *table) print(env Env) {
 	}
 }
 
-// severityOf is that of the worst problem, "" when there is none.
-func severityOf(problems []status.Problem) status.Severity {
-	rank := map[status.Severity]int{status.Info: 1, status.Warning: 2, status.Critical: 3}
-	var worst status.Severity
-	for _, p := range problems {
-		if rank[p.Severity] > rank[worst] {
-			worst = p.Severity
-		}
-	}
-	return worst
-}
-
 // dateOf is a time in a table, where there is no room for the hour. Who asks for one
 // certificate by its name is told that, too.
 func dateOf(t time.Time) string {

@@ -116,7 +116,7 @@ func TestTheWorstProblemGivesTheColour(t *testing.T) {
 		for _, s := range tt.problems {
 			problems = append(problems, status.Problem{Severity: s})
 		}
-		if got := severityOf(problems); got != tt.want {
+		if got := status.Worst(problems); got != tt.want {
 			t.Errorf("%v: got %q, want %q", tt.problems, got, tt.want)
 		}
 	}

@@ -24,6 +24,18 @@ const (
 	Info Severity = "info"
 )
 
+// Worst is the severity of the worst problem; "" without one.
+func Worst(problems []Problem) Severity {
+	rank := map[Severity]int{Info: 1, Warning: 2, Critical: 3}
+	var worst Severity
+	for _, p := range problems {
+		if rank[p.Severity] > rank[worst] {
+			worst = p.Severity
+		}
+	}
+	return worst
+}
+
 // Problem is something that a person should know.
 type Problem struct {
 	// ID is the same for as long as the problem lasts, and among those of a lineage its own.
