@@ -200,7 +200,7 @@ func TestAbsurdRenewalInformationIsIgnored(t *testing.T) {
 			if len(rep.Problems) > 0 || !rep.Did(plan.AskWindow) || rep.Did(plan.Obtain) {
 				t.Errorf("done %v, problems %q: want the question, and no renewal", rep.Done, problems(rep))
 			}
-			w.offset = 61 * 24 * time.Hour
+			w.offset = 63 * 24 * time.Hour
 			if rep := w.renew(cert, apply.Options{}); !rep.Did(plan.Obtain) {
 				t.Errorf("done %v, problems %q: the lifetime should have decided", rep.Done, problems(rep))
 			}
@@ -279,7 +279,7 @@ func TestCAThatIsDownForSixtyDays(t *testing.T) {
 	for w.offset < 85*24*time.Hour {
 		w.offset += every
 		rep := w.renew(cert, apply.Options{})
-		due := w.offset > 61*24*time.Hour
+		due := w.offset > 63*24*time.Hour
 		if due && len(rep.Problems) != 1 {
 			t.Fatalf("after %s: problems %q, want one", w.offset, problems(rep))
 		}
@@ -320,7 +320,7 @@ func TestFailuresAreSpacedOutAndHonourRetryAfter(t *testing.T) {
 	w := newWorld(t, acmetest.Options{})
 	cert := w.cert("api", "api.example.com")
 	w.mustRenew(cert, apply.Options{})
-	w.offset = 61 * 24 * time.Hour // due
+	w.offset = 63 * 24 * time.Hour // due
 	w.ca.Misbehave(acmetest.Problem(acmetest.NewOrder, 429, "rateLimited", "slow down", "7200"))
 	if rep := w.renew(cert, apply.Options{}); len(rep.Problems) == 0 {
 		t.Fatal("no problem")

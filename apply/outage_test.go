@@ -48,7 +48,7 @@ func (w *world) crowd(n int) []config.Certificate {
 	for i := range certs {
 		certs[i].Backups++
 	}
-	w.offset = 61 * day
+	w.offset = 63 * day
 	w.ca.Requests()
 	return certs
 }
@@ -255,7 +255,7 @@ func TestASwitchThatIsRefusedDoesNotStarveTheRenewal(t *testing.T) {
 	if w.only(rep, plan.SwitchFailing); rep.Did(plan.Obtain) || rep.Did(plan.SwitchKey) {
 		t.Errorf("done %q", brief(rep.Done))
 	}
-	for _, offset := range []time.Duration{61 * day, 62 * day} { // due, and then by force
+	for _, offset := range []time.Duration{63 * day, 64 * day} { // due, and then by force
 		w.offset = offset
 		rep := w.renew(cert, apply.Options{Force: offset == 62*day})
 		if w.only(rep, plan.SwitchFailing); !rep.Did(plan.Obtain) || rep.Did(plan.SwitchKey) {

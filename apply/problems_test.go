@@ -81,7 +81,7 @@ func TestWhatIsWrongIsShownUntilARunDidBetter(t *testing.T) {
 		{
 			name: "a certificate is refused",
 			wrong: func(w *world, _ *config.Certificate) {
-				w.offset = 61 * day
+				w.offset = 63 * day
 				refuse(w)
 			},
 			want:  []plan.Code{plan.IssuanceFailing},
@@ -90,7 +90,7 @@ func TestWhatIsWrongIsShownUntilARunDidBetter(t *testing.T) {
 		{
 			name: "the CA fails",
 			wrong: func(w *world, _ *config.Certificate) {
-				w.offset = 61 * day
+				w.offset = 63 * day
 				w.ca.Misbehave(acmetest.Problem(acmetest.NewOrder, 503, "serverInternal", "down", ""))
 			},
 			want:  []plan.Code{plan.CAUnreachable},
@@ -99,7 +99,7 @@ func TestWhatIsWrongIsShownUntilARunDidBetter(t *testing.T) {
 		{
 			name: "the CA asks to be left alone",
 			wrong: func(w *world, _ *config.Certificate) {
-				w.offset = 61 * day
+				w.offset = 63 * day
 				w.ca.Misbehave(acmetest.Problem(acmetest.NewOrder, 429, "rateLimited", "too many", "3600"))
 			},
 			want:  []plan.Code{plan.CAPaused},
@@ -114,7 +114,7 @@ func TestWhatIsWrongIsShownUntilARunDidBetter(t *testing.T) {
 			want: []plan.Code{plan.CertificateExpired, plan.IssuanceFailing},
 			right: func(w *world, _ *config.Certificate) {
 				w.ca.Misbehave(nil)
-				w.offset = 61 * day // this CA's certificates end then, too
+				w.offset = 63 * day // this CA's certificates end then, too
 			},
 		},
 		{

@@ -58,5 +58,5 @@ func Example() {
 	// publish
 	// obtain
 	// install
-	// then: obtain at 2027-01-20
+	// then: obtain at 2027-01-21
 }

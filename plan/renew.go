@@ -41,7 +41,7 @@ func renewal(in Input) (at time.Time, why Why, early bool) {
 	case ordered:
 		return in.Now, Why{Code: WhyOrderPending}, order.Early
 	}
-	at, why = ByLifetime(c.NotBefore, c.NotAfter), Why{Code: WhyThirdLeft, Expires: c.NotAfter}
+	at, why = c.due(), Why{Code: WhyThirdLeft, Expires: c.NotAfter}
 	if shortLived(c.NotBefore, c.NotAfter) {
 		why.Code = WhyHalfLeft
 	}
@@ -49,11 +49,7 @@ func renewal(in Input) (at time.Time, why Why, early bool) {
 	if w == nil || w.Serial != c.Serial || !w.sane(c) {
 		return at, why, false
 	}
-	selected := w.selected()
-	// However late the CA's window is, some time is left for a second attempt.
-	if latest := c.NotAfter.Add(-c.NotAfter.Sub(c.NotBefore) / 6); selected.After(latest) {
-		selected = latest
-	}
+	selected := w.selected(c)
 	early = selected.Before(at)
 	// A CA whose window is always "now" must not make us order again and again.
 	if c.Early && early && in.Now.Before(c.Obtained.Add(earlyPause)) {
@@ -78,6 +74,15 @@ func ByLifetime(notBefore, notAfter time.Time) time.Time {
 	}
 	return notAfter.Add(-left)
 }
+
+// due is the certificate's own moment without a CA's advice: up to a thirty-sixth of its
+// lifetime after [ByLifetime], so that what was obtained together is not all due together.
+func (c *Certificate) due() time.Time {
+	return ByLifetime(c.NotBefore, c.NotAfter).Add(share(c.Serial, c.apart()))
+}
+
+// apart is over how much time renewals are spread that would all be at one moment.
+func (c *Certificate) apart() time.Duration { return c.NotAfter.Sub(c.NotBefore) / 36 }
 
 func shortLived(notBefore, notAfter time.Time) bool { return notAfter.Sub(notBefore) < 10*24*time.Hour }
 
@@ -105,17 +110,29 @@ func (w *Window) sane(c *Certificate) bool {
 }
 
 // selected picks a time in the window, uniform over certificates and always the
-// same for one (RFC 9773 section 4.2).
-func (w *Window) selected() time.Time { return w.Start.Add(w.share(w.End.Sub(w.Start))) }
+// same for one (RFC 9773 section 4.2). However late the window is, a sixth of the
+// certificate's lifetime is left then, for further attempts.
+func (w *Window) selected(c *Certificate) time.Time {
+	start, end := w.Start, w.End
+	if latest := c.NotAfter.Add(-c.NotAfter.Sub(c.NotBefore) / 6); end.After(latest) {
+		end = latest
+	}
+	if !start.Before(end) {
+		start = end.Add(-c.apart())
+	}
+	return start.Add(share(w.Serial, end.Sub(start)))
+}
 
 // askAfter says when to ask again: after a pause, or up to a quarter of it later, so that
 // certificates that were first asked for together drift apart.
-func (w *Window) askAfter(pause time.Duration) { w.AskAgain = w.Asked.Add(pause + w.share(pause/4)) }
+func (w *Window) askAfter(pause time.Duration) {
+	w.AskAgain = w.Asked.Add(pause + share(w.Serial, pause/4))
+}
 
 // share is a part of a duration, uniform over certificates and always the same for one.
-func (w *Window) share(d time.Duration) time.Duration {
-	sum := sha256.Sum256([]byte(w.Serial))
-	part, _ := bits.Mul64(binary.BigEndian.Uint64(sum[:]), uint64(d))
+func share(serial string, d time.Duration) time.Duration {
+	sum := sha256.Sum256([]byte(serial))
+	part, _ := bits.Mul64(binary.BigEndian.Uint64(sum[:]), uint64(max(d, 0)))
 	return time.Duration(part)
 }
 

@@ -129,9 +129,9 @@ func reason(a plan.Action) string {
 	case plan.WhyOtherCA:
 		return "the configuration names another CA"
 	case plan.WhyThirdLeft:
-		return "a third of its lifetime is left then, it expires at " + Time(w.Expires)
+		return "about a third of its lifetime is left then, it expires at " + Time(w.Expires)
 	case plan.WhyHalfLeft:
-		return "half of its lifetime is left then, it expires at " + Time(w.Expires)
+		return "about half of its lifetime is left then, it expires at " + Time(w.Expires)
 	case plan.WhyWindow:
 		return fmt.Sprintf("the CA's renewal window is %s to %s", Time(w.Start), Time(w.End))
 	case plan.WhyWindowAgain:
