@@ -13,6 +13,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"time"
 
 	"keepkey/hooks"
@@ -63,6 +65,20 @@ func (c Certificate) Channel(name string) (Channel, bool) {
 		}
 	}
 	return Channel{}, false
+}
+
+// Equal reports whether two certificates are configured in the same way.
+func (c Certificate) Equal(other Certificate) bool {
+	return reflect.DeepEqual(c.comparable(), other.comparable())
+}
+
+// comparable leaves out what can't be compared: a format's name says all.
+func (c Certificate) comparable() Certificate {
+	c.Channels = slices.Clone(c.Channels)
+	for i := range c.Channels {
+		c.Channels[i].Format = format.Format{Name: c.Channels[i].Format.Name}
+	}
+	return c
 }
 
 // ACME says which CA to use, and as whom.

@@ -76,6 +76,41 @@ func TestExampleIsValidAndShowsEveryKey(t *testing.T) {
 	}
 }
 
+func TestAConfigurationThatIsReadAgainIsEqual(t *testing.T) {
+	t.Parallel()
+	data, err := os.ReadFile("../config.example.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := func() []Certificate {
+		cfg, err := Parse("/etc/keepkey/config.yaml", data, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cfg.Certificates
+	}
+	first := read()
+	for i, cert := range read() {
+		if !cert.Equal(first[i]) || len(cert.Channels) > 0 && cert.Channels[0].Format.Decode == nil {
+			t.Errorf("%s is not as it was", cert.Name)
+		}
+	}
+	for what, change := range map[string]func(*Certificate){
+		"another domain":   func(c *Certificate) { c.Domains = append(c.Domains, "more.example.com") },
+		"another CA":       func(c *Certificate) { c.ACME.Directory += "/other" },
+		"another answer":   func(c *Certificate) { c.Challenge = Challenge{TLSALPN01: &TLSALPN01{Listen: ":443"}} },
+		"another lifetime": func(c *Certificate) { c.Channels[0].Lifetime = pinset.Lifetime{Duration: time.Hour} },
+		"another format":   func(c *Certificate) { c.Channels[0].Format.Name = "another" },
+		"another hook":     func(c *Certificate) { c.Channels[0].Publish[0] = hooks.File{Path: "/another"} },
+		"no channel":       func(c *Certificate) { c.Channels = nil },
+	} {
+		cert := read()[1]
+		if change(&cert); cert.Equal(first[1]) {
+			t.Errorf("%s makes no difference", what)
+		}
+	}
+}
+
 func TestCertificatesInheritFromTheTop(t *testing.T) {
 	t.Parallel()
 	cfg, err := Parse("/c.yaml", []byte(`

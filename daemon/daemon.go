@@ -6,7 +6,6 @@ package daemon
 import (
 	"context"
 	"errors"
-	"reflect"
 	"slices"
 	"time"
 
@@ -27,7 +26,8 @@ type Daemon struct {
 	// Beat is called at least that often, to show that the daemon is alive.
 	Beat      func()
 	BeatEvery time.Duration
-	// Limit is how many certificates of one CA are worked on at a time.
+	// Limit is how many certificates of one CA are worked on at a time, half of them such
+	// that failed when they were last worked on.
 	Limit int
 
 	requests chan func(*life)
@@ -57,14 +57,23 @@ type life struct {
 	ctx      context.Context
 	certs    map[string]config.Certificate
 	schedule schedule
-	busy     map[string]int      // how many certificates of a CA are worked on
-	waiting  map[string][]string // those whose CA has no room, in the order of their time
+	last     time.Time         // what the clock said in the turn before
+	failing  map[string]bool   // certificates that failed when they were last worked on
+	busy     map[lane]int      // how many certificates are worked on
+	waiting  map[lane][]string // those for which there is no room, in the order of their time
 	reports  chan report
 	running  int
 }
 
+// lane is where certificates wait for their turn: those of a CA that failed wait by
+// themselves, since what fails often takes as long as it may.
+type lane struct {
+	ca      string
+	failing bool
+}
+
 type report struct {
-	ca string
+	lane lane
 	apply.Report
 }
 
@@ -72,8 +81,8 @@ type report struct {
 // later, until ctx ends. What is under way then is ended, and has ended when Run returns.
 func (d *Daemon) Run(ctx context.Context, cfg *config.Config) {
 	l := &life{
-		Daemon: d, ctx: ctx, certs: make(map[string]config.Certificate), busy: make(map[string]int),
-		waiting: make(map[string][]string), reports: make(chan report),
+		Daemon: d, ctx: ctx, certs: make(map[string]config.Certificate), failing: make(map[string]bool),
+		busy: make(map[lane]int), waiting: make(map[lane][]string), reports: make(chan report),
 	}
 	defer close(d.ended)
 	l.configure(cfg)
@@ -83,7 +92,8 @@ func (d *Daemon) Run(ctx context.Context, cfg *config.Config) {
 		if d.Beat != nil {
 			d.Beat()
 		}
-		for name, due := l.schedule.take(d.Now()); due; name, due = l.schedule.take(d.Now()) {
+		l.watchClock()
+		for name, due := l.schedule.take(l.now()); due; name, due = l.schedule.take(l.now()) {
 			l.begin(name)
 		}
 		timer.Reset(l.sleep())
@@ -102,6 +112,22 @@ func (d *Daemon) Run(ctx context.Context, cfg *config.Config) {
 	}
 }
 
+// now is the time by the clock on the wall: the monotonic one, which time.Now reads, too,
+// stands still while a machine is suspended.
+func (l *life) now() time.Time { return l.Now().Round(0) }
+
+// watchClock looks at everything when the clock was set back: what is to be done at a time
+// that was reckoned before may be due long before it comes.
+func (l *life) watchClock() {
+	now := l.now()
+	if now.Before(l.last.Add(-maxSleep)) {
+		for name := range l.certs {
+			l.schedule.set(name, now)
+		}
+	}
+	l.last = now
+}
+
 // sleep is how long nothing is due.
 func (l *life) sleep() time.Duration {
 	most := maxSleep
@@ -112,7 +138,7 @@ func (l *life) sleep() time.Duration {
 	if next.IsZero() {
 		return most
 	}
-	return min(max(next.Sub(l.Now()), 0), most)
+	return min(max(next.Sub(l.now()), 0), most)
 }
 
 // configure takes the certificates of a configuration over, and looks at those that are
@@ -120,37 +146,47 @@ func (l *life) sleep() time.Duration {
 func (l *life) configure(cfg *config.Config) {
 	gone := l.certs
 	l.certs = make(map[string]config.Certificate)
-	now := l.Now()
+	now := l.now()
 	for _, cert := range cfg.Certificates {
 		l.certs[cert.Name] = cert
-		if last, known := gone[cert.Name]; !known || !reflect.DeepEqual(last, cert) {
+		if last, known := gone[cert.Name]; !known || !last.Equal(cert) {
 			l.schedule.set(cert.Name, now)
 		}
 		delete(gone, cert.Name)
 	}
 	for name := range gone {
 		l.schedule.remove(name)
+		delete(l.failing, name)
 	}
 }
 
-// begin works on a lineage, or has it wait until its CA has room.
+// begin works on a lineage, or has it wait until there is room.
 func (l *life) begin(name string) {
 	cert := l.certs[name]
-	ca := cert.ACME.Directory
-	if l.busy[ca] >= l.Limit {
-		l.waiting[ca] = append(l.waiting[ca], name)
+	in := lane{cert.ACME.Directory, l.failing[name]}
+	if !l.room(in) {
+		l.waiting[in] = append(l.waiting[in], name)
 		return
 	}
-	l.busy[ca]++
+	l.busy[in]++
 	l.running++
-	go func() { l.reports <- report{ca, l.Work(l.ctx, cert)} }()
+	go func() { l.reports <- report{in, l.Work(l.ctx, cert)} }()
 }
 
-// end takes the report of a lineage, and begins the next that waits for the same CA.
+// room reports whether one more certificate may be worked on.
+func (l *life) room(in lane) bool {
+	all := l.busy[lane{in.ca, false}] + l.busy[lane{in.ca, true}]
+	return all < l.Limit && (!in.failing || l.busy[in] < max(l.Limit/2, 1))
+}
+
+// end takes the report of a lineage, and begins those for which there is room now.
 func (l *life) end(r report) {
 	l.running--
-	l.busy[r.ca]--
-	now := l.Now()
+	l.busy[r.lane]--
+	if delete(l.failing, r.Name); len(r.Problems) > 0 {
+		l.failing[r.Name] = true
+	}
+	now := l.now()
 	wake := later(r.Wake, now.Add(minPause))
 	if r.Wake.IsZero() {
 		wake = now.Add(unreadablePause)
@@ -159,9 +195,15 @@ func (l *life) end(r report) {
 	if l.Done != nil {
 		l.Done(r.Report)
 	}
-	for l.ctx.Err() == nil && len(l.waiting[r.ca]) > 0 && l.busy[r.ca] < l.Limit {
-		name := l.waiting[r.ca][0]
-		l.waiting[r.ca] = slices.Delete(l.waiting[r.ca], 0, 1)
+	l.fill(lane{r.lane.ca, false})
+	l.fill(lane{r.lane.ca, true})
+}
+
+// fill begins those that wait in a lane, as far as there is room.
+func (l *life) fill(in lane) {
+	for l.ctx.Err() == nil && len(l.waiting[in]) > 0 && l.room(in) {
+		name := l.waiting[in][0]
+		l.waiting[in] = slices.Delete(l.waiting[in], 0, 1)
 		if _, still := l.certs[name]; still {
 			l.begin(name)
 		}
@@ -207,7 +249,7 @@ func (d *Daemon) Wake(ctx context.Context, names ...string) error {
 	return d.ask(ctx, func(l *life) {
 		for _, name := range names {
 			if _, known := l.certs[name]; known {
-				l.schedule.set(name, l.Now())
+				l.schedule.set(name, l.now())
 			}
 		}
 	})

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"keepkey/apply"
 	"keepkey/config"
+	"keepkey/plan"
 )
 
 // world is certificates for which work takes a while, and what was done.
@@ -137,6 +139,69 @@ func TestACAThatIsSlowHoldsUpItsOwnCertificatesOnly(t *testing.T) {
 			t.Errorf("%d at a time, want 8", w.atOnce["slow"])
 		}
 	})
+}
+
+// What failed once is never in the way of what did not, however long it takes.
+func TestWhatFailsHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{work: func(_ context.Context, cert config.Certificate) apply.Report {
+			if cert.Name == "well" {
+				return apply.Report{Wake: time.Now().Add(time.Minute)}
+			}
+			time.Sleep(time.Hour)
+			return apply.Report{Wake: time.Now(), Problems: []plan.Finding{{Code: plan.IssuanceFailing}}}
+		}}
+		var names []string
+		for i := range 40 {
+			names = append(names, fmt.Sprintf("failing-%d", i))
+		}
+		run(t, w.daemon(8), certs("ca", append(names, "well")...)...)
+		time.Sleep(5*time.Hour + time.Minute) // each had its first turn
+		synctest.Wait()
+		before, failing := w.count("well"), w.count("failing-39")
+		time.Sleep(24 * time.Hour)
+		synctest.Wait()
+		if n := w.count("well") - before; n != 24*60 {
+			t.Errorf("worked on %d times in a day, want once a minute", n)
+		}
+		if n := w.count("failing-39") - failing; n < 2 || w.atOnce["ca"] > 8 {
+			t.Errorf("what fails was tried %d times, %d at a time", n, w.atOnce["ca"])
+		}
+	})
+}
+
+// While a machine is suspended no timer runs, and a clock that is set back makes every time
+// that was reckoned before too late.
+func TestAClockThatJumpsDelaysNothing(t *testing.T) {
+	t.Parallel()
+	for _, jump := range []time.Duration{72 * time.Hour, -72 * time.Hour, -365 * 24 * time.Hour} {
+		t.Run(jump.String(), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var off atomic.Int64
+				now := func() time.Time { return time.Now().Add(time.Duration(off.Load())) }
+				w := &world{work: func(context.Context, config.Certificate) apply.Report {
+					return apply.Report{Wake: now().Add(24 * time.Hour)}
+				}}
+				d := w.daemon(8)
+				d.Now = now
+				run(t, d, certs("ca", "a", "b")...)
+				time.Sleep(time.Hour)
+				off.Store(int64(jump))
+				time.Sleep(maxSleep)
+				synctest.Wait()
+				if a, b := w.count("a"), w.count("b"); a != 2 || b != 2 {
+					t.Errorf("worked on %d and %d times, want once again", a, b)
+				}
+				time.Sleep(24 * time.Hour)
+				synctest.Wait()
+				if a, b := w.count("a"), w.count("b"); a != 3 || b != 3 {
+					t.Errorf("a day later: worked on %d and %d times, want three", a, b)
+				}
+			})
+		})
+	}
 }
 
 // A person did something with a lineage: it is looked at now, and again afterwards if that

@@ -43,7 +43,7 @@ func TestWhatClientsGetIsLookedAt(t *testing.T) {
 		change func(*Input)
 		in     time.Duration // -1: not at all
 	}{
-		{"once a day", func(*Input) {}, 12 * time.Hour},
+		{"once a day", func(*Input) {}, 12*time.Hour - share("api", 3*time.Hour)},
 		{"at once where a file is not what it should be", func(in *Input) { in.Disk.Differs = map[string]bool{"app": true} }, 0},
 		{"at once where something was wrong before", func(in *Input) {
 			in.State.Failures = map[string]Failure{"look app": {Count: 1, Last: in.Now, Code: PublicationGone}}

@@ -118,7 +118,7 @@ type planner struct {
 
 // Next computes the plan.
 func Next(in Input) Plan {
-	p := &planner{Input: in}
+	p := &planner{Input: in, plan: Plan{Actions: make([]Action, 0, 4)}}
 	if p.refuse() {
 		return p.plan
 	}
@@ -270,7 +270,11 @@ func (p *planner) offer(a Action, note *Finding) {
 // failure returns how an action has failed so far. A failure in the future counts for
 // nothing: it was recorded while the clock was wrong.
 func (in Input) failure(a Action) (Failure, bool) {
-	f, fails := in.State.failuresOf(a)[a.purpose()]
+	failures := in.State.failuresOf(a)
+	if len(failures) == 0 {
+		return Failure{}, false // mostly
+	}
+	f, fails := failures[a.purpose()]
 	return f, fails && !f.Last.After(in.Now)
 }
 

@@ -129,14 +129,15 @@ func (w *Window) askAfter(pause time.Duration) {
 	w.AskAgain = w.Asked.Add(pause + share(w.Serial, pause/4))
 }
 
-// share is a part of a duration, uniform over certificates and always the same for one.
-func share(serial string, d time.Duration) time.Duration {
-	sum := sha256.Sum256([]byte(serial))
+// share is a part of a duration, uniform over certificates, or lineages, and always the
+// same for one.
+func share(id string, d time.Duration) time.Duration {
+	sum := sha256.Sum256([]byte(id))
 	part, _ := bits.Mul64(binary.BigEndian.Uint64(sum[:]), uint64(max(d, 0)))
 	return time.Duration(part)
 }
 
 // SameNames reports whether two certificates have the same names, in whatever order.
 func SameNames(a, b []string) bool {
-	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
+	return slices.Equal(a, b) || slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
 }

@@ -17,7 +17,7 @@ const (
 func Wake(in Input) time.Time {
 	in.Tried, in.Force, in.Asked = nil, false, false
 	p := Next(in)
-	wake := in.Now.Add(maxWake)
+	wake := in.Now.Add(maxWake - share(in.Goal.Name, maxWake/8))
 	if slices.ContainsFunc(p.Problems, func(f Finding) bool { return f.Blocks }) {
 		wake = in.Now.Add(blockedWake)
 	}
