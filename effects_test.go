@@ -36,7 +36,7 @@ var unmarked = map[string]string{
 	"cli/cli.go c.Args().Present":             "arguments of the command line",
 	"daemon/schedule.go heap.Remove":          "of a heap",
 	"daemon/socket.go d.DialContext":          "asks a daemon, whose effects are marked",
-	"daemon/socket.go net.Listen":             "the daemon's own socket, before anything is done",
+	"daemon/socket.go os.Chown":               "the daemon's own socket, before anything is done",
 	"daemon/socket.go os.Chmod":               "the daemon's own socket, before anything is done",
 	"daemon/socket.go os.Remove":              "an earlier daemon's socket, before anything is done",
 	"hooks/file.go os.OpenFile":               "to read",

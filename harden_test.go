@@ -1,13 +1,49 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 )
+
+// built returns the binary, which is built once.
+func built(t *testing.T) string {
+	t.Helper()
+	binary, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return binary
+}
+
+var build = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "keepkey-built-")
+	if err != nil {
+		return "", err
+	}
+	builtIn = dir
+	binary := filepath.Join(dir, "keepkey")
+	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w\n%s", err, out)
+	}
+	return binary, nil
+})
+
+// builtIn is the directory of the binary, once there is one.
+var builtIn string
+
+func TestMain(m *testing.M) {
+	status := m.Run()
+	if builtIn != "" {
+		os.RemoveAll(builtIn)
+	}
+	os.Exit(status)
+}
 
 // The binary itself, since it is the process that is hardened.
 func TestHooksInheritNothingAndNoCoreIsDumped(t *testing.T) {
@@ -15,11 +51,7 @@ func TestHooksInheritNothingAndNoCoreIsDumped(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("it reads /proc")
 	}
-	dir := t.TempDir()
-	binary := filepath.Join(dir, "keepkey")
-	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	dir, binary := t.TempDir(), built(t)
 	for name, content := range map[string]string{
 		"secret": "open when keepkey was started",
 		"hook":   "#!/bin/sh\ncat /proc/$PPID/limits >\"${0%/*}/limits\"\ncat <&7 >\"${0%/*}/seen\"\nexit 0\n",

@@ -46,7 +46,7 @@ func adoptCommand(g *globals) *cli.Command {
 				}
 				return runner.Adopt(c.Context, certs[0], chosen, true, say(certs[0].Name))
 			}
-			cfg, certs, err := g.selected(&s)
+			cfg, certs, err := g.toChange(c.Context, &s)
 			if err != nil {
 				return err
 			}

@@ -49,7 +49,7 @@ func sayCommand(g *globals, name, usage string, say ofVersion, sayPlace ofPlace)
 			if !s.given() || channel == "" || (version == 0) == (place == "") {
 				return usagef("%s needs %s", name, needs)
 			}
-			cfg, cert, err := g.onRecord(&s)
+			cfg, cert, err := g.onRecord(c.Context, &s)
 			if err != nil {
 				return err
 			}

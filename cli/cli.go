@@ -44,8 +44,12 @@ type Env struct {
 	DNS      dns.Providers
 	// RequestTimeout bounds one request to a CA; 0 for the usual bound.
 	RequestTimeout time.Duration
+	// Become has the process begin anew as another user; see [Become]. Without it keepkey
+	// runs as who it is.
+	Become func(uid int, config string) error
 
 	daemon *service // that runs the command for somebody else
+	asker  string   // who that is
 }
 
 // Exit statuses.

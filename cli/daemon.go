@@ -3,10 +3,14 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"syscall"
 
@@ -15,6 +19,8 @@ import (
 	"keepkey/apply"
 	"keepkey/config"
 	"keepkey/daemon"
+	"keepkey/internal/trusted"
+	"keepkey/keystore"
 	"keepkey/plan"
 	"keepkey/status"
 )
@@ -59,7 +65,7 @@ func (g *globals) serve(ctx context.Context, cfg *config.Config) error {
 	}
 	defer done()
 	runner.By = plan.AskedByDaemon
-	socket, err := daemon.Listen(socketOf(cfg))
+	socket, err := listen(runner.Store, cfg)
 	if err != nil {
 		return err
 	}
@@ -92,16 +98,37 @@ func (g *globals) serve(ctx context.Context, cfg *config.Config) error {
 }
 
 // socketOf returns where the daemon of a state directory listens.
-func socketOf(cfg *config.Config) string { return filepath.Join(cfg.State, "daemon.sock") }
+func socketOf(state string) string { return filepath.Join(state, "daemon.sock") }
+
+// listen listens for those who may hand work over.
+func listen(store *keystore.Store, cfg *config.Config) (net.Listener, error) {
+	group := daemon.Owner
+	if cfg.Operators != "" {
+		var err error
+		if group, err = keystore.LookupGroup(cfg.Operators); err != nil {
+			return nil, err
+		}
+		if err := store.LetPass(); err != nil {
+			return nil, err
+		}
+	}
+	l, err := daemon.Listen(socketOf(cfg.State), group)
+	if errors.Is(err, fs.ErrPermission) && group != daemon.Owner {
+		return nil, fmt.Errorf("the daemon's socket cannot be given to the group %s of `operators`: keepkey's user is not in it; run usermod -aG %[1]s %s, and start keepkey anew: %w",
+			cfg.Operators, trusted.UserName(os.Geteuid()), err)
+	}
+	return l, err
+}
 
 // load reads the configuration again. The lock is for one state directory, so that stays.
 func (s *service) load(first *config.Config) (*config.Config, error) {
-	cfg, err := s.g.load()
+	defer s.g.spareMemory()()
+	cfg, err := config.Load(s.config, s.g.env.DNS.Check)
 	if err != nil {
 		return nil, err
 	}
-	if cfg.State != first.State || cfg.Group != first.Group {
-		return nil, errors.New("another state directory or group takes a restart of the daemon")
+	if cfg.State != first.State || cfg.Group != first.Group || cfg.Operators != first.Operators {
+		return nil, errors.New("another state directory or group, or other operators, take a restart of the daemon")
 	}
 	s.runner.Configure(namesOf(cfg))
 	s.read.Store(cfg)
@@ -151,38 +178,61 @@ func (s *service) tell(rep apply.Report) {
 // run runs a command for somebody who handed it over.
 func (s *service) run(ctx context.Context, r daemon.Request, stdout, stderr io.Writer) int {
 	env := s.g.env
-	env.Args, env.Stdout, env.Stderr, env.Terminal, env.Width, env.daemon = r.Args, stdout, stderr, r.Terminal, r.Width, s
+	env.Args, env.Stdout, env.Stderr, env.Terminal, env.Width = r.Args, stdout, stderr, r.Terminal, r.Width
+	env.daemon, env.asker = s, trusted.UserName(r.UID)
 	if r.Config != s.config {
 		complain(env, "a daemon with the configuration "+s.config+" is at work in that state directory, and yours is "+r.Config)
 		return exitLocked
 	}
-	if err := s.daemon.Reload(ctx); err != nil {
+	switch err := s.daemon.Reload(ctx); {
+	case errors.Is(err, daemon.ErrEnded):
+		complain(env, "the daemon is about to end; nothing was done, try again when it has")
+		return exitLocked
+	case ctx.Err() != nil:
+		complain(env, "interrupted before it began; nothing was done")
+		return exitFailed
+	case err != nil:
 		complain(env, err.Error())
 		return exitUsage
 	}
+	s.g.log.Info("a user hands work over", "user", env.asker, "command", strings.Join(r.Args[1:], " "))
 	return Run(ctx, env)
 }
 
 // statusError is the exit status of a command that was handed over.
 type statusError int
 
-func (statusError) Error() string { return "the daemon has told why" }
+func (statusError) Error() string { return "the daemon has told how it ended" }
 
-// handOver has the daemon of the state directory run this command, if there is one.
-func (g *globals) handOver(ctx context.Context, cfg *config.Config) (handed bool, err error) {
-	path, err := filepath.Abs(g.configPath())
-	if err != nil {
-		return true, err
+// handOver has the daemon of the state directory run this command, if there is one. Then the
+// error is how it ended.
+func (g *globals) handOver(ctx context.Context) error {
+	if g.env.daemon != nil {
+		return nil // it is the daemon
 	}
-	r := daemon.Request{Args: g.env.Args, Config: path, Terminal: g.env.Terminal, Width: g.env.Width}
-	exit, err := daemon.Hand(ctx, socketOf(cfg), r, g.env.Stdout, g.env.Stderr)
+	doc, err := g.document()
+	if err != nil || doc.State == "" {
+		return err // a mistake that is told when all of it is read
+	}
+	r := daemon.Request{Args: g.env.Args, Config: doc.File, Terminal: g.env.Terminal, Width: g.env.Width}
+	exit, err := daemon.Hand(ctx, socketOf(doc.State), r, g.env.Stdout, g.env.Stderr)
 	switch {
 	case errors.Is(err, daemon.ErrNoDaemon):
-		return false, nil
+		return nil
+	case errors.Is(err, daemon.ErrNotAllowed):
+		return notAllowed(doc)
 	case err != nil:
-		return true, err
-	case exit != exitOK:
-		return true, statusError(exit)
+		return err
 	}
-	return true, nil
+	return statusError(exit)
+}
+
+// notAllowed says what somebody can do who may not connect to a daemon.
+func notAllowed(doc *config.Document) error {
+	me := trusted.UserName(os.Geteuid())
+	join := "name a group that may as `operators` in " + doc.File
+	if doc.Operators != "" {
+		join = fmt.Sprintf("put %s into the group %s of `operators` (usermod -aG %[2]s %[1]s) and log in again", me, doc.Operators)
+	}
+	return fmt.Errorf("%s may not hand work to the daemon of %s; nothing was done\ndo: run it as root: sudo keepkey COMMAND\ndo: or %s", me, doc.State, join)
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -26,9 +27,10 @@ type globals struct {
 	logLevel  text
 	logFormat text
 
-	log    *slog.Logger // of a command that writes
-	chosen []string     // the certificates that it is for
-	named  bool         // somebody named them
+	doc    *config.Document // once it was read, until it is parsed
+	log    *slog.Logger     // of a command that writes
+	chosen []string         // the certificates that it is for
+	named  bool             // somebody named them
 }
 
 // text is a flag value that the app and its commands share: whichever is given
@@ -52,22 +54,48 @@ func (g *globals) configPath() string {
 	return cmp.Or(g.config.String(), g.env.Getenv("KEEPKEY_CONFIG"), defaultConfig)
 }
 
-// load reads the configuration.
+// document reads the configuration file, and nothing that it names.
+func (g *globals) document() (*config.Document, error) {
+	if g.doc == nil {
+		defer g.spareMemory()()
+		doc, err := config.Read(g.configPath())
+		if err != nil {
+			return nil, usageError{err}
+		}
+		g.doc = doc
+	}
+	return g.doc, nil
+}
+
+// load reads the configuration, as the user to whom the state directory belongs.
 func (g *globals) load() (*config.Config, error) {
 	if g.env.daemon != nil {
 		return g.env.daemon.read.Load(), nil // just now, for this command
 	}
-	path := g.configPath()
-	// Reading thousands of certificates takes many times what they hold, and is over
-	// soon: some time for memory.
-	if info, err := os.Stat(path); err == nil && info.Size() > 256<<10 {
-		defer debug.SetGCPercent(debug.SetGCPercent(20))
+	defer g.spareMemory()()
+	doc, err := g.document()
+	if err != nil {
+		return nil, err
 	}
-	cfg, err := config.Load(path, g.env.DNS.Check)
+	if err := g.becomeOwner(doc); err != nil {
+		return nil, err
+	}
+	g.doc = nil // it is read once
+	cfg, err := doc.Parse(g.env.DNS.Check)
 	if err != nil {
 		return nil, usageError{err}
 	}
 	return cfg, nil
+}
+
+// spareMemory trades some time for memory, until it is undone: reading thousands of
+// certificates takes many times what they hold, and is over soon.
+func (g *globals) spareMemory() (undo func()) {
+	if info, err := os.Stat(g.configPath()); err != nil || info.Size() <= 256<<10 {
+		return func() {}
+	}
+	before := debug.SetGCPercent(20)
+	return func() { debug.SetGCPercent(before) }
 }
 
 // logger returns the logger that the flags ask for, writing around the progress line.
@@ -229,9 +257,21 @@ func (g *globals) selected(s *selection) (*config.Config, []config.Certificate, 
 	return cfg, certs, err
 }
 
-// onRecord returns the certificate that is named. One that is not configured has nothing
+// toChange is [globals.selected] for a command that changes something. A daemon of the state
+// directory runs it, if there is one, and then the error is how it ended.
+func (g *globals) toChange(ctx context.Context, s *selection) (*config.Config, []config.Certificate, error) {
+	if err := g.handOver(ctx); err != nil {
+		return nil, nil, err
+	}
+	return g.selected(s)
+}
+
+// onRecord is [globals.toChange] for one certificate. One that is not configured has nothing
 // but its name, if its lineage is in the state directory.
-func (g *globals) onRecord(s *selection) (*config.Config, config.Certificate, error) {
+func (g *globals) onRecord(ctx context.Context, s *selection) (*config.Config, config.Certificate, error) {
+	if err := g.handOver(ctx); err != nil {
+		return nil, config.Certificate{}, err
+	}
 	cfg, err := g.load()
 	if err != nil {
 		return nil, config.Certificate{}, err

@@ -28,7 +28,7 @@ func hostCommand(g *globals) *cli.Command {
 				if !s.given() || id == "" {
 					return usagef("forget needs --name or --domain, and --host")
 				}
-				cfg, certs, err := g.selected(&s)
+				cfg, certs, err := g.toChange(c.Context, &s)
 				if err != nil {
 					return err
 				}

@@ -36,7 +36,7 @@ func restartCommand(g *globals) *cli.Command {
 			if err := s.one("restart"); err != nil {
 				return err
 			}
-			cfg, certs, err := g.selected(&s)
+			cfg, certs, err := g.toChange(c.Context, &s)
 			if err != nil {
 				return err
 			}

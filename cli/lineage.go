@@ -24,7 +24,7 @@ func lineageCommand(g *globals) *cli.Command {
 				if s.name == "" {
 					return usagef("drop needs --name")
 				}
-				cfg, cert, err := g.onRecord(&s)
+				cfg, cert, err := g.onRecord(c.Context, &s)
 				if err != nil {
 					return err
 				}

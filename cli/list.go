@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 
 	"github.com/urfave/cli/v2"
 
@@ -17,6 +18,10 @@ func jsonFlag(dest *bool) cli.Flag {
 // look opens the store for reading, without the lock, and returns the selected
 // certificates.
 func look(g *globals, s *selection) (*apply.Runner, []config.Certificate, error) {
+	if g.env.daemon != nil {
+		// Who may hand work over may not see for that reason what there is.
+		return nil, nil, errors.New("a daemon runs commands that change something, and no others")
+	}
 	cfg, certs, err := g.selected(s)
 	if err != nil {
 		return nil, nil, err

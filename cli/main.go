@@ -28,6 +28,7 @@ func Main(providers dns.Providers) int {
 		Terminal: term.IsTerminal(int(os.Stderr.Fd())),
 		Width:    width(os.Stdout),
 		DNS:      providers,
+		Become:   Become,
 	})
 }
 

@@ -67,7 +67,7 @@ func keepkey() {
 	var out bytes.Buffer
 	env := cli.Env{
 		Args: os.Args, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv,
-		Now: func() time.Time { return time.Now().Add(offset) }, RequestTimeout: timeout,
+		Now: func() time.Time { return time.Now().Add(offset) }, RequestTimeout: timeout, Become: cli.Become,
 	}
 	if os.Getenv(adviceEnv) != "" {
 		env.Stdout, env.Stderr = io.MultiWriter(os.Stdout, &out), io.MultiWriter(os.Stderr, &out)

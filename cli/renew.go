@@ -1,12 +1,12 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
-	"os/user"
 	"slices"
 	"strings"
 	"time"
@@ -17,6 +17,7 @@ import (
 	"keepkey/apply"
 	"keepkey/config"
 	"keepkey/daemon"
+	"keepkey/internal/trusted"
 	"keepkey/keystore"
 	"keepkey/plan"
 	"keepkey/status"
@@ -55,7 +56,7 @@ func renewCommand(g *globals) *cli.Command {
 }
 
 func runRenew(ctx context.Context, g *globals, o *renewOptions) error {
-	cfg, certs, err := g.selected(&o.selection)
+	cfg, certs, err := g.toChange(ctx, &o.selection)
 	if err != nil {
 		return err
 	}
@@ -237,8 +238,7 @@ func (g problemGroup) name() string {
 	}
 }
 
-// locked calls do with a runner that may write. Nobody else may meanwhile, but for a daemon,
-// which does it then.
+// locked calls do with a runner that may write. Nobody else may meanwhile.
 func (g *globals) locked(ctx context.Context, cfg *config.Config, p *progress, do func(context.Context, *apply.Runner) error) error {
 	var err error
 	if g.log, err = g.logger(p); err != nil {
@@ -254,9 +254,6 @@ func (g *globals) locked(ctx context.Context, cfg *config.Config, p *progress, d
 		}
 		return err
 	}
-	if handed, err := g.handOver(ctx, cfg); handed {
-		return err
-	}
 	runner, done, err := g.open(cfg)
 	if err != nil {
 		return err
@@ -265,15 +262,15 @@ func (g *globals) locked(ctx context.Context, cfg *config.Config, p *progress, d
 	return do(ctx, runner)
 }
 
+// sudoUser is the variable in which sudo says who the person is.
+const sudoUser = "SUDO_USER"
+
 // by says for the journal who has something done.
 func (g *globals) by() string {
 	if !g.named {
 		return plan.AskedByRun
 	}
-	name := g.env.Getenv("SUDO_USER")
-	if u, err := user.Current(); err == nil && (name == "" || os.Getuid() != 0) {
-		name = u.Username
-	}
+	name := cmp.Or(g.env.asker, g.env.Getenv(sudoUser), trusted.UserName(os.Getuid()))
 	return strings.TrimSpace(plan.AskedByPerson + " " + name)
 }
 

@@ -42,7 +42,7 @@ func rotateCommand(g *globals) *cli.Command {
 			if dryRun {
 				return dryRunRotate(c, g, &s, o)
 			}
-			cfg, certs, err := g.selected(&s)
+			cfg, certs, err := g.toChange(c.Context, &s)
 			if err != nil {
 				return err
 			}

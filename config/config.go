@@ -9,16 +9,11 @@
 package config
 
 import (
-	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"time"
 
 	"keepkey/hooks"
-	"keepkey/internal/trusted"
 	"keepkey/pinset"
 	"keepkey/pinset/format"
 )
@@ -28,6 +23,7 @@ type Config struct {
 	File         string   // its absolute path
 	State        string   // state directory, absolute
 	Group        string   // the group that may read the current certificate and key, or ""
+	Operators    string   // the group that may hand work to a daemon, or ""
 	Resolvers    []string // recursive DNS servers (host:port) for DNS-01, or none for the system's
 	Certificates []Certificate
 }
@@ -142,25 +138,12 @@ type Channel struct {
 	ReadBack hooks.Reader // where clients get what was published, or nil
 }
 
-// maxFile bounds a configuration file.
-const maxFile = 4 << 20
-
 // Load reads a configuration file. Mistakes in it are returned as [Errors]. For
 // knownProvider see [Parse].
 func Load(path string, knownProvider func(name string) error) (*Config, error) {
-	abs, err := filepath.Abs(path)
+	d, err := Read(path)
 	if err != nil {
 		return nil, err
 	}
-	data, err := trusted.Read(abs, maxFile)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("there is no configuration file %s; name another with --config or $KEEPKEY_CONFIG", abs)
-	}
-	if errors.Is(err, os.ErrPermission) {
-		return nil, fmt.Errorf("configuration: %w; run keepkey as the user that it is for: runuser -u keepkey -- keepkey COMMAND", err)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("configuration: %w", err)
-	}
-	return Parse(abs, data, knownProvider)
+	return d.Parse(knownProvider)
 }

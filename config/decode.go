@@ -25,17 +25,29 @@ func Parse(file string, data []byte, knownProvider func(name string) error) (*Co
 	if err != nil {
 		return nil, err
 	}
+	return parse(file, abs, root, knownProvider)
+}
+
+// Parse reads all that a configuration file says, once. For knownProvider see [Parse].
+func (d *Document) Parse(knownProvider func(name string) error) (*Config, error) {
+	return parse(d.File, d.File, d.root, knownProvider)
+}
+
+const defaultState = "/var/lib/keepkey"
+
+func parse(file, abs string, root *yaml.Node, knownProvider func(name string) error) (*Config, error) {
 	d := &decoder{
 		file: file, dir: filepath.Dir(abs), knownProvider: knownProvider,
 		termsMissing: make(map[*yaml.Node]bool), published: make(map[string]int),
 	}
-	cfg := &Config{File: abs, State: "/var/lib/keepkey"}
+	cfg := &Config{File: abs, State: defaultState}
 	ca := ACME{Directory: directories["letsencrypt"]}
 	var acmeNode, certificates *yaml.Node
 	defaults := Certificate{KeyType: pinset.EC256, Backups: 1, KeepOldPin: week, ForceAfter: time.Hour, Challenge: Challenge{HTTP01: &HTTP01{Listen: ":80"}}}
 	d.mapping(root, "", fields{
 		"state":     d.path(&cfg.State, "the path of the state directory"),
-		"group":     d.text(&cfg.Group, "the name of a group"),
+		"group":     d.group(&cfg.Group),
+		"operators": d.group(&cfg.Operators),
 		"resolvers": d.addresses(&cfg.Resolvers, "53", "a DNS server as host or host:port"),
 		"acme": func(n *yaml.Node, path string) {
 			acmeNode = n
@@ -75,6 +87,10 @@ func Parse(file string, data []byte, knownProvider func(name string) error) (*Co
 		return nil, d.errs
 	}
 	return cfg, nil
+}
+
+func (d *decoder) group(dest *string) func(*yaml.Node, string) {
+	return d.text(dest, "the name of a group")
 }
 
 const (

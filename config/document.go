@@ -5,13 +5,89 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
+
+	"keepkey/internal/trusted"
 )
+
+// Document is a configuration file that was read, and nothing that it names. It says where a
+// daemon may listen, and as whom keepkey has to run: that user alone may be able to read the
+// files that the rest is about.
+type Document struct {
+	File      string // its absolute path
+	State     string // state directory, absolute, or "" if there is a mistake in it
+	Operators string // the group that may hand work to a daemon, or ""
+
+	root *yaml.Node
+}
+
+// maxFile bounds a configuration file.
+const maxFile = 4 << 20
+
+// Read reads a configuration file that belongs to us, to root, or to the owner of the state
+// directory that it names.
+func Read(path string) (*Document, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	data, err := trusted.Read(abs, maxFile)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("there is no configuration file %s; name another with --config or $KEEPKEY_CONFIG", abs)
+	}
+	if errors.Is(err, os.ErrPermission) {
+		return nil, fmt.Errorf("configuration: %w; run keepkey as root, or as the user that it is for: sudo keepkey COMMAND", err)
+	}
+	if err != nil {
+		if d := theirs(abs); d != nil {
+			return d, nil
+		}
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	return newDocument(abs, data)
+}
+
+// theirs reads a file of the owner of the state directory, or returns nil. The owner decides
+// what is done there; we are root, or somebody who hands work to the owner's daemon.
+func theirs(abs string) *Document {
+	data, writer, err := trusted.ReadTheirs(abs, maxFile)
+	if err != nil {
+		return nil
+	}
+	d, err := newDocument(abs, data)
+	if err != nil {
+		return nil
+	}
+	if owner, err := trusted.Owner(d.State); err != nil || owner != writer {
+		return nil
+	}
+	return d
+}
+
+func newDocument(abs string, data []byte) (*Document, error) {
+	root, err := document(abs, data)
+	if err != nil {
+		return nil, err
+	}
+	d := &Document{File: abs, State: defaultState, root: root}
+	// Mistakes in these are reported by Parse.
+	look := &decoder{file: abs, dir: filepath.Dir(abs)}
+	if n := valueOf(root, "operators"); n != nil {
+		look.group(&d.Operators)(n, "operators")
+	}
+	if n := valueOf(root, "state"); n != nil {
+		d.State = ""
+		look.path(&d.State, "the path of the state directory")(n, "state")
+	}
+	return d, nil
+}
 
 // document reads the one YAML document of a file.
 func document(file string, data []byte) (*yaml.Node, error) {

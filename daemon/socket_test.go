@@ -21,7 +21,7 @@ func serving(t *testing.T, run func(context.Context, Request, io.Writer, io.Writ
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	socket = filepath.Join(dir, "daemon.sock")
-	l, err := Listen(socket)
+	l, err := Listen(socket, Owner)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,11 +65,11 @@ func TestWithoutADaemonNothingIsHandedOver(t *testing.T) {
 	l.(*net.UnixListener).SetUnlinkOnClose(false)
 	l.Close()
 	for _, socket := range []string{filepath.Join(dir, "none"), filepath.Join(file, "below"), left} {
-		if _, err := Hand(t.Context(), socket, Request{}, io.Discard, io.Discard); !errors.Is(err, ErrNoDaemon) {
+		if _, err := Hand(t.Context(), socket, Request{Args: []string{"keepkey"}}, io.Discard, io.Discard); !errors.Is(err, ErrNoDaemon) {
 			t.Errorf("%s: %v", socket, err)
 		}
 	}
-	if again, err := Listen(left); err != nil {
+	if again, err := Listen(left, Owner); err != nil {
 		t.Errorf("what was left stands in the way: %v", err)
 	} else {
 		again.Close()
@@ -89,7 +89,7 @@ func TestWhoGoesAwayEndsTheCommand(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-begun; cancel() }()
 	var out bytes.Buffer
-	status, err := Hand(ctx, socket, Request{}, &out, io.Discard)
+	status, err := Hand(ctx, socket, Request{Args: []string{"keepkey"}}, &out, io.Discard)
 	if status != 1 || err != nil || out.String() != "interrupted" {
 		t.Errorf("status %d, %v, printed %q", status, err, &out)
 	}
@@ -98,7 +98,7 @@ func TestWhoGoesAwayEndsTheCommand(t *testing.T) {
 func TestADaemonThatEndsMeanwhileIsAnError(t *testing.T) {
 	t.Parallel()
 	socket := filepath.Join(t.TempDir(), "s")
-	l, err := Listen(socket)
+	l, err := Listen(socket, Owner)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func TestADaemonThatEndsMeanwhileIsAnError(t *testing.T) {
 		}
 		l.Close()
 	}()
-	if status, err := Hand(t.Context(), socket, Request{}, io.Discard, io.Discard); err == nil {
+	if status, err := Hand(t.Context(), socket, Request{Args: []string{"keepkey"}}, io.Discard, io.Discard); err == nil {
 		t.Errorf("status %d", status)
 	}
 }
@@ -120,7 +120,7 @@ func TestWhatIsNoRequestIsNotAnswered(t *testing.T) {
 		t.Error("it was run")
 		return 0
 	})
-	for _, text := range []string{"GET / HTTP/1.1\r\n\r\n", "[]\n", `{"args": 7}`, string(bytes.Repeat([]byte(" "), maxRequest+1))} {
+	for _, text := range []string{"GET / HTTP/1.1\r\n\r\n", "[]\n", `{"args": 7}`, `{}`, `{"args": []}`, string(bytes.Repeat([]byte(" "), maxRequest+1))} {
 		conn, err := net.Dial("unix", socket)
 		if err != nil {
 			t.Fatal(err)

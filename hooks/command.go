@@ -102,7 +102,9 @@ func (c Command) exec(ctx context.Context, env []string, input []byte, stdout io
 	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(input), stdout, output
 	cmd.Env = env
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	// A session has a process group of its own, and no terminal: what somebody runs by hand as
+	// root must not get a program of keepkey's user to where it could type.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	dieWithParent(cmd.SysProcAttr)
 	if l != nil {
 		cmd.ExtraFiles = []*os.File{l.lock}

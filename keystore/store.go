@@ -80,12 +80,12 @@ type Store struct {
 // Open opens a state directory for reading. A directory that does not exist
 // yet reads as one without lineages. The group is what [OpenLocked] says.
 func Open(dir, group string) (*Store, error) {
-	gid, err := lookupGroup(group)
+	gid, err := LookupGroup(group)
 	if err != nil {
 		return nil, err
 	}
 	s := &Store{dir: filepath.Clean(dir), group: gid}
-	if err := checkDir(s.dir); errors.Is(err, fs.ErrNotExist) {
+	if err := CheckDir(s.dir); errors.Is(err, fs.ErrNotExist) {
 		return s, nil
 	} else if err != nil {
 		return nil, err
@@ -101,7 +101,7 @@ func Open(dir, group string) (*Store, error) {
 // already the error is a [*LockedError]. Members of the named group, if there
 // is one, can read what is served, and nothing else.
 func OpenLocked(dir, group string) (*Store, error) {
-	gid, err := lookupGroup(group)
+	gid, err := LookupGroup(group)
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +116,7 @@ func OpenLocked(dir, group string) (*Store, error) {
 		}
 		return nil, fmt.Errorf("state directory: %w", err)
 	}
-	if err := checkDir(s.dir); err != nil {
+	if err := CheckDir(s.dir); err != nil {
 		return nil, err
 	}
 	lock, err := durable.Acquire(s.dir + "/lock")
@@ -153,6 +153,10 @@ func (s *Store) prepare() error {
 	}
 	return s.makeHost()
 }
+
+// LetPass lets others pass through the state directory, to the socket of a daemon. All that
+// is in it stays closed to them.
+func (s *Store) LetPass() error { return s.ensureDir(s.dir, passable) }
 
 // Close gives up the lock, and tells the next process whether there is anything to
 // tidy.
@@ -307,10 +311,12 @@ func (s *Store) wrote(err error) error {
 	return err
 }
 
-// Who may use what: directories and files that are nobody else's.
+// Who may use what: directories and files that are nobody else's, and a directory through
+// which everybody may pass.
 var (
-	private = durable.Access{Mode: 0o700}
-	secret  = durable.Access{Mode: 0o600}
+	private  = durable.Access{Mode: 0o700}
+	secret   = durable.Access{Mode: 0o600}
+	passable = durable.Access{Mode: 0o711}
 )
 
 // top is the access to the state directory. With a group anybody may pass through it, and
@@ -320,7 +326,7 @@ func (s *Store) top() durable.Access {
 	if s.group == 0 {
 		return private
 	}
-	return durable.Access{Mode: 0o711}
+	return passable
 }
 
 // wayToLive is the access to the directories between the state directory and
@@ -393,8 +399,8 @@ func ungranted(path string, a durable.Access, err error) error {
 	return fmt.Errorf("%s cannot be given the mode %04o and the configured group: %w", path, a.Mode, err)
 }
 
-// checkDir refuses a state directory that somebody else could change.
-func checkDir(dir string) error {
+// CheckDir refuses a state directory that somebody else could change.
+func CheckDir(dir string) error {
 	info, err := os.Stat(dir)
 	if err != nil {
 		return fmt.Errorf("state directory: %w", err)
@@ -410,8 +416,8 @@ func checkDir(dir string) error {
 	}
 	owner := int(info.Sys().(*syscall.Stat_t).Uid)
 	if me := os.Geteuid(); owner != me {
-		return fmt.Errorf("state directory %s belongs to %s, but keepkey runs as %s; run it as the owner, so that no key ends up with the wrong one: runuser -u %s -- keepkey COMMAND, or sudo -u %[4]s keepkey COMMAND",
-			dir, trusted.User(owner), trusted.User(me), trusted.UserName(owner))
+		return fmt.Errorf("state directory %s belongs to %s, but keepkey runs as %s; run it as root, which then acts as the owner: sudo keepkey COMMAND",
+			dir, trusted.User(owner), trusted.User(me))
 	}
 	if m := info.Mode().Perm(); m&0o022 != 0 {
 		return fmt.Errorf("state directory %s can be written by others (mode %04o); run chmod go-w %s and look for changes that are not yours", dir, m, dir)
@@ -426,7 +432,8 @@ func groupName(gid int) string {
 	return strconv.Itoa(gid)
 }
 
-func lookupGroup(name string) (int, error) {
+// LookupGroup returns the ID of a group that the configuration names, 0 of none.
+func LookupGroup(name string) (int, error) {
 	if name == "" {
 		return 0, nil
 	}

@@ -34,7 +34,23 @@ func Program(path string) error {
 	return us().refuse(path, info, false)
 }
 
+// ReadTheirs returns what a file says that its owner trusts, and who that is. Whoever calls
+// it has to know whether it is somebody to believe. See [Read].
+func ReadTheirs(path string, limit int64) (data []byte, owner int, err error) {
+	data, err = readAs(path, limit, false, func(info fs.FileInfo) (identity, error) {
+		owner = int(info.Sys().(*syscall.Stat_t).Uid)
+		a, err := AccountOf(owner)
+		return identity{a.UID, a.GID, a.Groups}, err
+	})
+	return data, owner, err
+}
+
 func read(path string, limit int64, secret bool) ([]byte, error) {
+	return readAs(path, limit, secret, func(fs.FileInfo) (identity, error) { return us(), nil })
+}
+
+// readAs reads a file that is to be trusted by somebody, which can depend on the file.
+func readAs(path string, limit int64, secret bool, who func(fs.FileInfo) (identity, error)) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
@@ -44,7 +60,11 @@ func read(path string, limit int64, secret bool) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := us().refuse(path, info, secret); err != nil {
+	id, err := who(info)
+	if err != nil {
+		return nil, err
+	}
+	if err := id.refuse(path, info, secret); err != nil {
 		return nil, err
 	}
 	data, err := io.ReadAll(io.LimitReader(f, limit+1))
