@@ -17,8 +17,9 @@ import (
 // that is not in the table has no place yet; think before adding it.
 var mayImport = map[string][]string{
 	"keepkey":                         {"keepkey/acme/dns", "keepkey/cli"},
-	"keepkey/cli":                     {"keepkey/acme", "keepkey/acme/dns", "keepkey/apply", "keepkey/config", "keepkey/daemon", "keepkey/internal/trusted", "keepkey/keystore", "keepkey/pinset", "keepkey/pinset/format", "keepkey/plan", "keepkey/status"},
+	"keepkey/cli":                     {"keepkey/acme", "keepkey/acme/dns", "keepkey/apply", "keepkey/config", "keepkey/daemon", "keepkey/internal/trusted", "keepkey/keystore", "keepkey/page", "keepkey/pinset", "keepkey/pinset/format", "keepkey/plan", "keepkey/status"},
 	"keepkey/daemon":                  {"keepkey/apply", "keepkey/config"},
+	"keepkey/page":                    {"keepkey/pinset", "keepkey/plan", "keepkey/status"},
 	"keepkey/status":                  {"keepkey/pinset", "keepkey/plan"},
 	"keepkey/apply":                   {"keepkey/acme", "keepkey/acme/dns", "keepkey/config", "keepkey/hooks", "keepkey/internal/trusted", "keepkey/keystore", "keepkey/pinset", "keepkey/pinset/format", "keepkey/plan"},
 	"keepkey/plan":                    {"keepkey/pinset"},
