@@ -57,7 +57,7 @@ func (l Ledger) Gate(key Pin, clients map[string]Clients, t time.Time) Verdict {
 		if slices.Contains(p.Pins, key) || !p.Enforced(of, t) {
 			continue
 		}
-		end := p.until(of)
+		end := p.Until(of)
 		v.Open = false
 		o := Obstacle{Channel: p.Channel, Version: p.Version, Until: end, Retire: end.IsZero() && p.Clients.Longer(of).Lifetime.Forever}
 		if newest, _ := l.Channel(p.Channel); newest.Version > p.Version || p.Found {

@@ -72,11 +72,11 @@ func (l Ledger) Newest() Set {
 	return newest
 }
 
-// until returns the last instant at which a client may still be enforcing the pin
-// set, or zero if nothing on record ends that. now is what the configuration says of the
+// Until returns the last instant at which a client may still be enforcing the pin
+// set, or zero if nothing on record ends that. A person may have ended it before. now is what the configuration says of the
 // clients. The longer counts: one is what clients were told, the other what is now known
 // of them.
-func (p Published) until(now Clients) time.Time {
+func (p Published) Until(now Clients) time.Time {
 	var end time.Time
 	if c := p.Clients.Longer(now); !c.Lifetime.Forever && !p.Superseded.IsZero() {
 		end = p.Superseded.Add(c.Cache).Add(c.Lifetime.Duration)
@@ -93,7 +93,7 @@ func (p Published) Enforced(now Clients, t time.Time) bool {
 	if p.Retired || p.Abandoned {
 		return false
 	}
-	end := p.until(now)
+	end := p.Until(now)
 	return end.IsZero() || !t.After(end)
 }
 

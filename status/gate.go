@@ -12,6 +12,7 @@ import (
 
 // Gate is the gate's answer for a key.
 type Gate struct {
+	Pin       pinset.Pin `json:"pin,omitzero"` // of the key, where the gate is that of a lineage
 	Open      bool       `json:"open"`
 	OpensAt   time.Time  `json:"opens_at,omitzero"` // by itself; zero when a person is needed
 	Obstacles []Obstacle `json:"obstacles,omitempty"`

@@ -25,14 +25,15 @@ func TestJSONKeepsItsNames(t *testing.T) {
 		of    any
 		names string
 	}{
-		{status.Lineage{}, "name domains certificate keys gate channels rollover hosts next problems notes"},
+		{status.Lineage{}, "name domains certificate keys gate gates channels rollover hosts next problems notes"},
 		{status.Certificate{}, "version installed pin serial domains directory not_before not_after obtained"},
 		{status.Key{}, "pin type role created accept"},
-		{status.Gate{}, "open opens_at obstacles text do"},
+		{status.Gate{}, "pin open opens_at obstacles text do"},
 		{status.Obstacle{}, "channel version until retire"},
 		{status.Channel{}, "version intended confirmed enforced"},
 		{status.Rollover{}, "from to asked switched compromised"},
-		{status.Host{}, "id hostname this installed deployed checked"},
+		{status.Host{}, "id hostname this installed deployed checked addresses"},
+		{status.Address{}, "address looked served"},
 		{status.Problem{}, "code severity subject safe do blocks"},
 		{status.Plan{}, "name actions problems notes"},
 		{status.Action{}, "action at reason text why role channel pin_set version target host"},

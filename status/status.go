@@ -21,7 +21,8 @@ type Lineage struct {
 	Domains     []string           `json:"domains"`
 	Certificate *Certificate       `json:"certificate"`
 	Keys        []Key              `json:"keys"`
-	Gate        *Gate              `json:"gate"` // for the first backup key
+	Gate        *Gate              `json:"gate"`  // for the first backup key
+	Gates       []Gate             `json:"gates"` // for each backup key
 	Channels    map[string]Channel `json:"channels"`
 	Rollover    *Rollover          `json:"rollover"`
 	Hosts       []Host             `json:"hosts"`
@@ -81,12 +82,22 @@ type Host struct {
 	Installed int    `json:"installed"` // the certificate version
 	Deployed  bool   `json:"deployed"`  // all deploy hooks took it up
 	Checked   bool   `json:"checked"`   // and its key was seen at every address to check
+	// Addresses are those to check.
+	Addresses []Address `json:"addresses"`
+}
+
+// Address is where a host's server is looked at.
+type Address struct {
+	Address string    `json:"address"`
+	Looked  time.Time `json:"looked,omitzero"` // when the key served there was last looked at
+	// Served says that it was that of the newest certificate.
+	Served bool `json:"served"`
 }
 
 // Of returns what is known of a lineage, from what was found and what is planned.
 func Of(in plan.Input, p plan.Plan) Lineage {
 	l := Lineage{
-		Name: in.Goal.Name, Domains: in.Goal.Domains, Keys: []Key{}, Channels: map[string]Channel{}, Hosts: []Host{},
+		Name: in.Goal.Name, Domains: in.Goal.Domains, Keys: []Key{}, Gates: []Gate{}, Channels: map[string]Channel{}, Hosts: []Host{},
 		Problems: Problems(in.Goal.Name, p.Problems), Notes: Problems(in.Goal.Name, p.Notes), now: in.Now,
 	}
 	if next, ok := p.First(); ok {
@@ -98,10 +109,7 @@ func Of(in plan.Input, p plan.Plan) Lineage {
 	}
 	l.setCertificate(in)
 	l.Keys = keysOf(in.State)
-	if next := plan.NextActive(in); !next.IsZero() {
-		g := GateOf(in.Goal.Name, plan.Gate(in, next))
-		l.Gate = &g
-	}
+	l.setGates(in)
 	clients := in.Goal.Clients()
 	for _, pub := range in.Ledger.Published() { // the newest of each channel comes last
 		ch := l.Channels[pub.Channel]
@@ -125,8 +133,23 @@ func Of(in plan.Input, p plan.Plan) Lineage {
 // LeftOver returns what is known of a lineage that the configuration does not name.
 func LeftOver(in plan.Input, problem plan.Finding) Lineage {
 	l := Of(in, plan.Plan{Problems: []plan.Finding{problem}})
-	l.Gate = nil // what the configuration would say of channels is not known
+	l.Gate, l.Gates = nil, []Gate{} // what the configuration would say of channels is not known
 	return l
+}
+
+// setGates asks the gate for each key that could take over. The first is the next active key.
+func (l *Lineage) setGates(in plan.Input) {
+	for _, k := range in.State.Backups() {
+		if in.Disk.KeyProblems[k.Pin] != nil {
+			continue
+		}
+		g := GateOf(in.Goal.Name, plan.Gate(in, k.Pin))
+		g.Pin = k.Pin
+		l.Gates = append(l.Gates, g)
+	}
+	if len(l.Gates) > 0 {
+		l.Gate = &l.Gates[0]
+	}
 }
 
 func (l *Lineage) setCertificate(in plan.Input) {
@@ -142,7 +165,7 @@ func (l *Lineage) setCertificate(in plan.Input) {
 		done := h.Installed == c.Version && len(plan.Outstanding(in.Goal.Deploy, h.Deployed)) == 0
 		l.Hosts = append(l.Hosts, Host{
 			ID: id, Hostname: h.Hostname, This: id == in.Host, Installed: h.Installed, Deployed: done,
-			Checked: done && len(plan.Outstanding(in.Goal.Check, h.Checked)) == 0,
+			Checked: done && len(plan.Outstanding(in.Goal.Check, h.Checked)) == 0, Addresses: addressesOf(in, id, done),
 		})
 	}
 	slices.SortFunc(l.Hosts, func(a, b Host) int {
@@ -151,6 +174,18 @@ func (l *Lineage) setCertificate(in plan.Input) {
 		}
 		return 1
 	})
+}
+
+// addressesOf returns where a host's server is looked at. done says that it has the newest
+// certificate.
+func addressesOf(in plan.Input, host string, done bool) []Address {
+	h, all := in.State.Hosts[host], []Address{}
+	for _, addr := range in.Goal.Check {
+		failing := in.State.Failing(plan.Action{Kind: plan.Look, Target: addr, Host: host}) ||
+			in.State.Failing(plan.Action{Kind: plan.Check, Target: addr, Host: host})
+		all = append(all, Address{Address: addr, Looked: h.Looked[addr], Served: done && slices.Contains(h.Checked, addr) && !failing})
+	}
+	return all
 }
 
 func keysOf(s plan.State) []Key {
