@@ -3,10 +3,17 @@
 // whether keys can be switched now, and if not, when.
 //
 // It writes to the writer that it is given and does nothing else. What it shows comes in as
-// values ([View]), so that the daemon and `keepkey status --html` show the same.
+// values ([View]), so that the daemon and `keepkey status --html` show the same. Whatever
+// comes from outside is bounded, escaped, and rid of characters that can't be seen.
+//
+// The page is one document of text, a style, and pictures drawn in it: it asks nobody for
+// anything else, and runs no script. [CSP] holds browsers to that.
 package page
 
 import (
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
 	"html/template"
 	"io"
 	"time"
@@ -33,16 +40,24 @@ type Certificate struct {
 	Events   []plan.Event // the newest last, bounded by the caller
 }
 
-var document = template.Must(template.New("page").Parse(`<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>keepkey</title></head>
-<body><h1>keepkey</h1>{{range .Certificates}}<h2>{{.Name}}</h2>{{end}}</body></html>
-`))
+//go:embed page.css
+var pageStyle string
+
+//go:embed page.html
+var pageTemplate string
+
+// style is all of the page's. A browser hashes it as it stands between the tags.
+var style = timelineStyle + pageStyle
+
+var document = template.Must(template.Must(picture.Clone()).Parse(pageTemplate))
 
 // HTML writes the page: one document without a script, whose style is in one element that the
 // [CSP] knows by its hash.
-func HTML(w io.Writer, v View) error { return document.Execute(w, v) }
+func HTML(w io.Writer, v View) error { return document.ExecuteTemplate(w, "page", sheetOf(v)) }
 
 // CSP is the Content-Security-Policy under which the page works.
 func CSP() string {
-	return "default-src 'none'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+	hash := sha256.Sum256([]byte(style))
+	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) +
+		"'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 }

@@ -25,7 +25,7 @@ func TestJSONKeepsItsNames(t *testing.T) {
 		of    any
 		names string
 	}{
-		{status.Lineage{}, "name domains certificate keys gate gates channels rollover hosts next problems notes"},
+		{status.Lineage{}, "name domains certificate keys gate gates channels rollover hosts next renewal problems notes"},
 		{status.Certificate{}, "version installed pin serial domains directory not_before not_after obtained"},
 		{status.Key{}, "pin type role created accept"},
 		{status.Gate{}, "pin open opens_at obstacles text do"},
@@ -76,7 +76,7 @@ func TestJSONHasNoNullLists(t *testing.T) {
 		if err := json.Unmarshal(data, &fields); err != nil {
 			t.Fatal(err)
 		}
-		mayBeNull := []string{"certificate", "gate", "rollover", "next"}
+		mayBeNull := []string{"certificate", "gate", "rollover", "next", "renewal"}
 		for name, value := range fields {
 			if value == nil && !slices.Contains(mayBeNull, name) {
 				t.Errorf("%q is null in %s", name, data)

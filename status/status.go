@@ -27,6 +27,7 @@ type Lineage struct {
 	Rollover    *Rollover          `json:"rollover"`
 	Hosts       []Host             `json:"hosts"`
 	Next        *Action            `json:"next"`
+	Renewal     *Action            `json:"renewal"` // the next one
 	Problems    []Problem          `json:"problems"`
 	Notes       []Problem          `json:"notes"`
 
@@ -106,6 +107,10 @@ func Of(in plan.Input, p plan.Plan) Lineage {
 	}
 	if in.State.IsZero() {
 		return l
+	}
+	if i := slices.IndexFunc(p.Actions, func(a plan.Action) bool { return a.Kind == plan.Obtain }); i >= 0 {
+		a := ActionOf(p.Actions[i])
+		l.Renewal = &a
 	}
 	l.setCertificate(in)
 	l.Keys = keysOf(in.State)
