@@ -24,6 +24,7 @@ const (
 	maxEvents   = 15
 	maxOthers   = 1000
 	maxText     = 320 // letters of what is wrong, in the summary
+	maxName     = 60  // letters of a name, in a sentence
 )
 
 // sheet is the page in plain text, as the template prints it.
@@ -50,10 +51,10 @@ type step struct{ Text, Command string }
 type alarm struct {
 	Severity status.Severity
 	Word     string
+	Of       string // what has it, unless that is certificates
 	Subject  string
 	Safe     string
 	Do       []step
-	Blocks   bool
 
 	Certificates []link // that have it; in the summary
 	More         int    // that have it, too
@@ -78,11 +79,11 @@ type section struct {
 	Problems []alarm
 	Notes    []alarm
 	Answer   string
-	Ready    bool
+	State    string // ready, asked or closed
 	Gates    []gate
 	Picture  drawing
 	Served   *served
-	Next     *next
+	Next     []next
 	Rollover string
 	Channels []channel
 	Keys     []key
@@ -93,7 +94,6 @@ type section struct {
 
 type gate struct {
 	Pin  string
-	Open bool
 	Text string
 	Do   []step
 }
@@ -227,21 +227,55 @@ func rowOf(b status.Brief, now time.Time) row {
 	switch {
 	case len(codes) > 0:
 		r.What = strings.Join(codes[:min(len(codes), maxNames)], ", ")
-	case b.Next != "" && b.NextAt.After(now):
-		r.What = fmt.Sprintf("%s %s", wordsOf(string(b.Next)), relative(b.NextAt.Sub(now)))
-	case b.Next != "":
-		r.What = wordsOf(string(b.Next)) + " now"
+	case b.Next == "" || b.Next.Upkeep():
+	case b.NextAt.After(now):
+		r.What = kindOf(b.Next) + " " + relative(b.NextAt.Sub(now))
+	default:
+		r.What = kindOf(b.Next) + " now"
 	}
 	return r
+}
+
+// kindOf names an action in a word or two.
+func kindOf(k plan.Kind) string {
+	switch k {
+	case plan.Obtain:
+		return "renewal"
+	case plan.SwitchKey:
+		return "switch of keys"
+	case plan.BeginRollover:
+		return "rollover"
+	case plan.RetirePin:
+		return "end of the rollover"
+	}
+	return wordsOf(string(k))
 }
 
 // wordsOf writes a token for people.
 func wordsOf(token string) string { return strings.ReplaceAll(token, "-", " ") }
 
+// brief is a certificate in short, with the next thing that is worth telling.
+func brief(c Certificate) status.Brief {
+	b := c.Brief()
+	if r := c.Renewal; r != nil && b.Next.Upkeep() {
+		b.Next, b.NextAt = r.Action, r.At
+	}
+	return b
+}
+
 func sectionOf(c Certificate, now time.Time) section {
 	s := section{
-		row: rowOf(c.Brief(), now), Domains: listed(c.Domains, maxDomains), Answer: c.Timeline.Switch.Text, Ready: c.Timeline.Switch.Ready,
+		row: rowOf(brief(c), now), Answer: c.Timeline.Switch.Text, State: "closed",
 		Picture: draw(c.Timeline),
+	}
+	if len(c.Domains) != 1 || c.Domains[0] != c.Name {
+		s.Domains = listed(c.Domains, maxDomains)
+	}
+	switch {
+	case c.Timeline.Switch.Ready:
+		s.State = "ready"
+	case c.Timeline.Switch.Asked:
+		s.State = "asked"
 	}
 	left := counter{}
 	for _, p := range c.Problems[:left.cut(len(c.Problems), maxProblems, "problem")] {
@@ -251,7 +285,7 @@ func sectionOf(c Certificate, now time.Time) section {
 		s.Notes = append(s.Notes, alarmOf(p))
 	}
 	for _, g := range c.Gates[:left.cut(len(c.Gates), maxGates, "gate")] {
-		s.Gates = append(s.Gates, gate{g.Pin.String(), g.Open, clean(g.Text), steps(g.Do)})
+		s.Gates = append(s.Gates, gate{shortPin(g.Pin.String()), clean(g.Text), steps(g.Do)})
 	}
 	if cert := c.Certificate; cert != nil {
 		s.Served = &served{
@@ -259,11 +293,13 @@ func sectionOf(c Certificate, now time.Time) section {
 			From: momentOf(cert.NotBefore, now), To: momentOf(cert.NotAfter, now), Left: status.Left(cert.NotAfter.Sub(now)),
 		}
 	}
-	if n := c.Next; n != nil {
-		s.Next = &next{clean(n.Text), clean(n.Why), momentOf(n.At, now)}
+	for _, a := range []*status.Action{c.Next, c.Renewal} {
+		if a != nil && !a.Action.Upkeep() && (len(s.Next) == 0 || *a != *c.Next) {
+			s.Next = append(s.Next, next{sentence(a.Text), clean(a.Why), momentOf(a.At, now)})
+		}
 	}
 	if r := c.Rollover; r != nil {
-		s.Rollover = status.RolloverText(*r)
+		s.Rollover = sentence(status.RolloverText(*r))
 	}
 	names := slices.Sorted(maps.Keys(c.Channels))
 	for _, name := range names[:left.cut(len(names), maxRows, "channel")] {
@@ -277,7 +313,7 @@ func sectionOf(c Certificate, now time.Time) section {
 		s.Hosts = append(s.Hosts, hostOf(h, now, &left))
 	}
 	for _, e := range slices.Backward(c.Events[max(len(c.Events)-maxEvents, 0):]) {
-		s.Events = append(s.Events, event{momentOf(e.At, now), eventText(e), clean(e.By), cut(e.Error, maxText)})
+		s.Events = append(s.Events, event{momentOf(e.At, now), sentence(eventText(e)), clean(e.By), cut(e.Error, maxText)})
 	}
 	s.LeftOut = left.String()
 	return s
@@ -329,7 +365,7 @@ func versions(all []int) string {
 
 func alarmOf(p status.Problem) alarm {
 	return alarm{
-		Severity: p.Severity, Word: severities[p.Severity], Subject: clean(p.Subject), Safe: clean(p.Safe), Do: steps(p.Do), Blocks: p.Blocks,
+		Severity: p.Severity, Word: severities[p.Severity], Subject: sentence(p.Subject), Safe: clean(p.Safe), Do: steps(p.Do),
 	}
 }
 
@@ -341,9 +377,19 @@ func steps(do []string) []step {
 		if found {
 			command = "keepkey " + command
 		}
-		all = append(all, step{text, command})
+		all = append(all, step{sentence(text), command})
 	}
 	return all
+}
+
+// sentence begins with a capital, unless it begins with a name.
+func sentence(text string) string {
+	text = clean(text)
+	first, _, _ := strings.Cut(text, " ")
+	if first == "" || first == "keepkey" || strings.TrimFunc(strings.TrimSuffix(first, ","), func(r rune) bool { return 'a' <= r && r <= 'z' }) != "" {
+		return text
+	}
+	return strings.ToUpper(text[:1]) + text[1:]
 }
 
 func hostOf(h status.Host, now time.Time, left *counter) host {
@@ -354,7 +400,7 @@ func hostOf(h status.Host, now time.Time, left *counter) host {
 	if h.Deployed {
 		out.Text += " and deployed"
 	} else {
-		out.Text += ", and the newest one is not deployed"
+		out.Text += ", and not deployed yet"
 	}
 	for _, a := range h.Addresses[:left.cut(len(h.Addresses), maxRows, "address")] {
 		out.Addresses = append(out.Addresses, address{clean(a.Address), a.Served, momentOf(a.Looked, now)})
@@ -373,5 +419,5 @@ func eventText(e plan.Event) string {
 			text = fmt.Sprintf("%s version %d of the pin set on channel %s", text, e.Version, e.Channel)
 		}
 	}
-	return clean(text)
+	return text
 }

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"keepkey/plan"
 	"keepkey/status"
 )
 
@@ -18,7 +17,7 @@ type summary struct {
 	Headline string
 	Facts    []string
 	Alarms   []alarm
-	More     int // problems that are not shown here
+	More     bool // there are more problems
 	Commands bool
 }
 
@@ -38,9 +37,9 @@ func summaryOf(v View) summary {
 	default:
 		s.Title, s.Headline = "All is well", "All is well"
 	}
-	s.Facts = facts(all, v.Now)
-	s.More = max(len(s.Alarms)-maxAlarms, 0)
-	s.Alarms = s.Alarms[:len(s.Alarms)-s.More]
+	s.Facts = facts(all, v.Now, s.Severity == "")
+	s.More = len(s.Alarms) > maxAlarms
+	s.Alarms = s.Alarms[:min(len(s.Alarms), maxAlarms)]
 	s.Commands = slices.ContainsFunc(s.Alarms, func(a alarm) bool {
 		return slices.ContainsFunc(a.Do, func(d step) bool { return d.Command != "" })
 	})
@@ -51,7 +50,7 @@ func summaryOf(v View) summary {
 func briefs(v View) []status.Brief {
 	var all []status.Brief
 	for _, c := range v.Certificates {
-		all = append(all, c.Brief())
+		all = append(all, brief(c))
 	}
 	return append(all, v.Others...)
 }
@@ -62,30 +61,34 @@ func alarms(v View) []alarm {
 	var all []alarm
 	if v.ConfigProblem != "" {
 		all = append(all, alarm{
-			Severity: status.Warning, Word: severities[status.Warning],
-			Subject: "the configuration that lies there is not in force: " + cut(v.ConfigProblem, maxText),
-			Safe:    "the one before it stays in force",
-			Do:      []step{{"mend it, then have it read again", "systemctl reload keepkey-daemon"}},
+			Severity: status.Warning, Word: severities[status.Warning], Of: "the configuration",
+			Subject: "The file is not in force: " + cut(v.ConfigProblem, maxText),
+			Safe:    "keepkey goes on with the configuration that it read before",
+			Do:      []step{{"Mend the file, then have it read again", "systemctl reload keepkey-daemon"}},
 		})
 	}
-	at := make(map[string]int) // where the alarm is that tells of a problem
+	type told struct {
+		at   int    // in all
+		last string // the certificate that it was told of last
+	}
+	before := make(map[string]told)
 	tell := func(name string, p status.Problem) {
 		id := string(p.Code) + " " + string(p.Severity)
-		i, known := at[id]
+		t, known := before[id]
 		if !known {
 			a := alarmOf(p)
 			a.Subject, a.Safe = cut(a.Subject, maxText), cut(a.Safe, maxText)
-			i, at[id] = len(all), len(all)
-			all = append(all, a)
+			t.at, all = len(all), append(all, a)
 		}
-		a := &all[i]
-		switch has := slices.ContainsFunc(a.Certificates, func(l link) bool { return l.Name == clean(name) }); {
-		case has:
+		a := &all[t.at]
+		switch {
+		case known && t.last == name:
 		case len(a.Certificates) < maxNames:
 			a.Certificates = append(a.Certificates, linkOf(name))
 		default:
 			a.More++
 		}
+		before[id] = told{t.at, name}
 	}
 	for _, c := range v.Certificates {
 		for _, p := range c.Problems {
@@ -103,12 +106,12 @@ func alarms(v View) []alarm {
 	return all
 }
 
-// facts says in a few sentences how the certificates are.
-func facts(all []status.Brief, now time.Time) []string {
+// facts says in a few sentences how the certificates are and, where nothing is wrong, what
+// comes next.
+func facts(all []status.Brief, now time.Time, well bool) []string {
 	var critical, warned, closed int
-	var first, soon *status.Brief
-	for i := range all {
-		b := &all[i]
+	var expires, opens, next dated
+	for _, b := range all {
 		switch b.Severity {
 		case status.Critical:
 			critical++
@@ -117,33 +120,50 @@ func facts(all []status.Brief, now time.Time) []string {
 		}
 		if b.HasGate && !b.GateOpen {
 			closed++
+			opens.sooner(b.GateOpens, b)
 		}
-		if !b.NotAfter.IsZero() && (first == nil || b.NotAfter.Before(first.NotAfter)) {
-			first = b
-		}
-		if b.Next != "" && !plan.Kind(b.Next).Upkeep() && (soon == nil || b.NextAt.Before(soon.NextAt)) {
-			soon = b
+		expires.sooner(b.NotAfter, b)
+		if !b.Next.Upkeep() {
+			next.sooner(b.NextAt, b)
 		}
 	}
 	text := []string{count(len(all), critical, warned)}
-	if first != nil {
-		expires := "expires"
-		if !first.NotAfter.After(now) {
-			expires = "expired"
-		}
-		what := "It"
-		if len(all) > 1 {
-			what = "The first of them (" + cut(first.Name, 60) + ")"
-		}
-		text = append(text, fmt.Sprintf("%s %s %s, %s.", what, expires, relative(first.NotAfter.Sub(now)), status.Time(first.NotAfter)))
+	when := func(d dated) string { return relative(d.at.Sub(now)) }
+	switch {
+	case expires.at.IsZero():
+	case expires.at.Before(now):
+		text = append(text, fmt.Sprintf("The certificate of %s expired %s.", cut(expires.of.Name, maxName), when(expires)))
+	case len(all) == 1:
+		text = append(text, fmt.Sprintf("It expires %s, at %s.", when(expires), status.Time(expires.at)))
+	default:
+		text = append(text, fmt.Sprintf("First to expire: %s, %s.", cut(expires.of.Name, maxName), when(expires)))
 	}
-	if closed > 0 && len(all) > 1 {
-		text = append(text, fmt.Sprintf("The gate is closed for %d of them.", closed))
+	if len(all) == 1 || !well {
+		return text // the rest is seen soon enough
 	}
-	if soon != nil && len(all) > 1 {
-		text = append(text, fmt.Sprintf("Next: %s for %s, %s.", wordsOf(string(soon.Next)), cut(soon.Name, 60), relative(max(soon.NextAt.Sub(now), 0))))
+	if closed > 0 {
+		s := fmt.Sprintf("The gate is closed for %d of them", closed)
+		if !opens.at.IsZero() {
+			s += fmt.Sprintf("; it opens first for %s, %s", cut(opens.of.Name, maxName), when(opens))
+		}
+		text = append(text, s+".")
+	}
+	if !next.at.IsZero() {
+		text = append(text, fmt.Sprintf("Next: %s for %s, %s.", kindOf(next.of.Next), cut(next.of.Name, maxName), when(next)))
 	}
 	return text
+}
+
+// dated is a certificate with a time that it comes first by.
+type dated struct {
+	at time.Time
+	of status.Brief
+}
+
+func (d *dated) sooner(at time.Time, of status.Brief) {
+	if !at.IsZero() && (d.at.IsZero() || at.Before(d.at)) {
+		*d = dated{at, of}
+	}
 }
 
 func count(all, critical, warned int) string {

@@ -229,6 +229,9 @@ func (d *drawing) bar(y int, s Span, class, label, title string) {
 	switch needed := room * float64(len(label)+1) * 0.7; {
 	case to-from >= needed:
 		b.LabelX, b.LabelAnchor, b.LabelDX = percent(from), "start", 5
+		if b.Begun {
+			b.LabelDX = 14
+		}
 	case to+needed <= 100:
 		b.LabelX, b.LabelAnchor, b.LabelDX = percent(to), "start", 4
 		b.Class += " narrow"
@@ -284,7 +287,7 @@ func (d *drawing) gates(t Timeline) {
 		}
 		y := d.row(shortPin(g.Pin.String()), note, 1)
 		if !g.Open {
-			d.bar(y, Span{t.Now, g.Opens}, "closed", "closed", "the gate is closed"+between(Span{To: g.Opens}))
+			d.bar(y, Span{t.Now, g.Opens}, "closed", "", "the gate is closed"+between(Span{To: g.Opens}))
 		}
 		if g.Open || !g.Opens.IsZero() && g.Opens.Before(d.to) {
 			opens := later(t.Now, g.Opens)
@@ -330,7 +333,7 @@ func channelNote(ch ChannelTime) string {
 	}
 	switch newest := ch.PinSets[len(ch.PinSets)-1]; {
 	case last.Lacks && last.Person:
-		return fmt.Sprintf("v%d lacks the key: retire it", last.Version)
+		return fmt.Sprintf("v%d lacks the key until retired", last.Version)
 	case last.Lacks && last.To.IsZero():
 		return fmt.Sprintf("v%d lacks the key", last.Version)
 	case last.Lacks:

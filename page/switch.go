@@ -17,11 +17,11 @@ func switchOf(in plan.Input, forecast plan.Plan, r *RolloverTime) Switch {
 	case in.State.Certificate == nil:
 		return Switch{Text: "There is no certificate yet."}
 	case r != nil && r.Asked && r.At.IsZero():
-		return Switch{Text: "A rollover waits, and nobody can tell until when."}
+		return Switch{Asked: true, Text: "A rollover waits, and nobody can tell until when."}
 	case r != nil && r.Asked && r.At.After(in.Now):
-		return Switch{At: r.At, Text: "Keys will be switched at " + status.Time(r.At) + "."}
+		return Switch{Asked: true, At: r.At, Text: "Keys will be switched at " + status.Time(r.At) + "."}
 	case r != nil && r.Asked:
-		return Switch{At: r.At, Text: "Keys are being switched."}
+		return Switch{Asked: true, At: r.At, Text: "Keys are being switched."}
 	}
 	next := plan.NextActive(in)
 	if next.IsZero() {

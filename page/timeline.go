@@ -27,6 +27,7 @@ type Timeline struct {
 // Switch answers whether the next backup key can take over.
 type Switch struct {
 	Ready bool      // it can, now
+	Asked bool      // it will, by itself
 	At    time.Time // the earliest time; zero when nobody can tell
 	Text  string
 }

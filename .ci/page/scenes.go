@@ -119,8 +119,8 @@ func problems() page.View {
 	shop.Break(plan.Failed{Text: `hook "systemctl reload nginx": it ended with exit status 1; its output ends with "nginx.service is not active, cannot reload."`}, kind(plan.Deploy))
 	until(shop, 0)
 
-	old := until(lived(goal("login.example.com"), 100, 5), 31)
-	old.Break(plan.Failed{Code: plan.CAUnreachable, Text: `Get "https://acme-v02.api.letsencrypt.org/directory": dial tcp 172.65.32.248:443: i/o timeout`}, plan.Action.AsksCA)
+	old := until(lived(goal("login.example.com"), 125, 5), 10)
+	old.Break(plan.Failed{Code: plan.CAUnreachable, Text: `Get "https://acme-v02.api.letsencrypt.org/directory": dial tcp 172.65.32.248:443: i/o timeout`}, kind(plan.Obtain))
 	until(old, 0)
 
 	api := rotate(until(lived(goal("api.example.com"), 50, 6), 20))
@@ -130,7 +130,7 @@ func problems() page.View {
 	until(api, 0)
 
 	push := until(lived(goal("push.example.com"), 45, 7), 1)
-	push.Break(plan.Failed{Code: plan.ServedKeyUnknown, Text: "it serves a key with pin r/mIkG3eEpVdm+u/ko/cwxzOMo1bk4TyHIlByibiA5E=, which is none of this lineage's"}, kind(plan.Look))
+	push.Break(plan.Failed{Code: plan.ServedKeyUnknown, Text: "it serves a key with pin r/mIkG3eEpVdm+u/ko/cwxzOMo1bk4TyHIlByibiA5E=, which is none of this lineage's"}, func(a plan.Action) bool { return a.Kind == plan.Look && a.Target != "" })
 	until(push, 0)
 
 	tiles := until(lived(goal("tiles.example.com"), 45, 8), 0)

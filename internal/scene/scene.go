@@ -54,7 +54,7 @@ func (w *World) Run(d time.Duration) {
 			w.do(a)
 			continue
 		}
-		next := end
+		next := w.In.Now.Add(Day) // not all that is due is foreseen
 		for _, a := range p.Actions {
 			if a.At.Before(next) {
 				next = a.At
