@@ -57,7 +57,8 @@ type drawing struct {
 	Marks  []mark
 
 	from, to time.Time
-	y        int
+	y        int    // how far down it has got
+	opens    string // where the gate does
 }
 
 // AloneHeight is that of a document of its own.
@@ -117,6 +118,9 @@ func draw(t Timeline) drawing {
 	}
 	d.Height = d.y
 	d.Lines = append(d.Lines, line{d.at(t.Now), axisHeight - 8, d.Height, "now"})
+	if d.opens != "" {
+		d.Lines = append(d.Lines, line{d.opens, axisHeight, d.Height, "opens"})
+	}
 	return d
 }
 
@@ -293,7 +297,7 @@ func (d *drawing) gates(t Timeline) {
 			opens := later(t.Now, g.Opens)
 			d.bar(y, Span{From: opens}, "open", "open", "the gate is open from "+date(opens)+" on")
 			if i == 0 && !g.Open {
-				d.Lines = append(d.Lines, line{d.at(opens), axisHeight, y, "opens"})
+				d.opens = d.at(opens)
 			}
 		}
 		if planned && d.within(r.At) {

@@ -351,16 +351,16 @@ func (t *Timeline) bound() {
 	for i := range t.Keys {
 		k := &t.Keys[i]
 		k.Served = slices.DeleteFunc(k.Served, past)
-		k.Served, _ = newest(k.Served, maxServed, func(Span) bool { return false })
+		k.Served, _ = bounded(k.Served, maxServed, func(Span) bool { return false })
 	}
 	t.Keys = slices.DeleteFunc(t.Keys, func(k KeyTime) bool { return len(k.Served) == 0 && k.Ahead.From.IsZero() })
 	more := 0
-	t.Keys, more = newest(t.Keys, maxKeys, func(k KeyTime) bool { return !k.Ahead.From.IsZero() })
+	t.Keys, more = bounded(t.Keys, maxKeys, func(k KeyTime) bool { return !k.Ahead.From.IsZero() })
 	t.LeftOut += more
 	for i := range t.Channels {
 		ch := &t.Channels[i]
 		ch.PinSets = slices.DeleteFunc(ch.PinSets, func(s PinSetTime) bool { return past(s.Span) })
-		ch.PinSets, more = newest(ch.PinSets, maxPinSets, func(s PinSetTime) bool { return s.Lacks })
+		ch.PinSets, more = bounded(ch.PinSets, maxPinSets, func(s PinSetTime) bool { return s.Lacks })
 		t.LeftOut += more
 	}
 	t.Channels = slices.DeleteFunc(t.Channels, func(ch ChannelTime) bool { return len(ch.PinSets) == 0 })
@@ -369,9 +369,9 @@ func (t *Timeline) bound() {
 	t.Gates = t.Gates[:min(len(t.Gates), maxGates)]
 }
 
-// newest returns at most n: the last, and before that those that matter. It says how many are
+// bounded returns at most n: the last, and before that those that matter. It says how many are
 // left out.
-func newest[T any](all []T, n int, matters func(T) bool) (kept []T, more int) {
+func bounded[T any](all []T, n int, matters func(T) bool) (kept []T, more int) {
 	more = max(len(all)-n, 0)
 	kept = slices.Clone(all)
 	for range more {
