@@ -24,6 +24,7 @@ type Config struct {
 	State        string   // state directory, absolute
 	Group        string   // the group that may read the current certificate and key, or ""
 	Operators    string   // the group that may hand work to a daemon, or ""
+	Listen       Listen   // where the daemon answers over HTTP
 	Resolvers    []string // recursive DNS servers (host:port) for DNS-01, or none for the system's
 	Certificates []Certificate
 }

@@ -143,6 +143,28 @@ certificates:
 	}
 }
 
+func TestWhoCanReachTheListener(t *testing.T) {
+	t.Parallel()
+	for yaml, want := range map[string]Listen{
+		"":                               {},
+		"listen: unix:/run/keepkey/http": {Network: "unix", Address: "/run/keepkey/http"},
+		"listen: unix:http":              {Network: "unix", Address: "/etc/http"},
+		"listen: 127.0.0.2:8443":         {Network: "tcp", Address: "127.0.0.2:8443"},
+		`listen: "[::1]:8443"`:           {Network: "tcp", Address: "[::1]:8443"},
+		"listen: localhost:8443":         {Network: "tcp", Address: "localhost:8443"},
+		"listen_public: true\nlisten: localhost:8443": {Network: "tcp", Address: "localhost:8443"},
+		"listen_public: true\nlisten: \":8443\"":      {Network: "tcp", Address: ":8443", Public: true},
+		"listen: \"[::]:8443\"\nlisten_public: true":  {Network: "tcp", Address: "[::]:8443", Public: true},
+	} {
+		cfg, err := Parse("/etc/c.yaml", []byte(minimal+yaml), nil)
+		if err != nil {
+			t.Errorf("%s: %v", yaml, err)
+		} else if cfg.Listen != want {
+			t.Errorf("%s: %+v, want %+v", yaml, cfg.Listen, want)
+		}
+	}
+}
+
 // bad lists mistakes, and what a person is told about each.
 var bad = []struct{ name, yaml, want string }{
 	{"empty", "", "/c.yaml: the file is empty"},
@@ -151,8 +173,8 @@ var bad = []struct{ name, yaml, want string }{
 	{"two documents", minimal + "---\n" + minimal, "/c.yaml:4: a second document begins here; want only one"},
 	{"a list", "- a", "/c.yaml:1: want keys and values, found a list"},
 	{"nothing to do", "acme: {accept_terms: true}", "/c.yaml:1: certificates: no certificate is configured: want a list with at least one"},
-	{"an unknown key", minimal + "certificats: []", `/c.yaml:4: unknown key "certificats"; did you mean "certificates"? accepted: acme, certificates, defaults, group, operators, resolvers, state`},
-	{"an unknown key like no other", minimal + "zzzzzz: 1", `/c.yaml:4: unknown key "zzzzzz"; accepted: acme, certificates, defaults, group, operators, resolvers, state`},
+	{"an unknown key", minimal + "certificats: []", `/c.yaml:4: unknown key "certificats"; did you mean "certificates"? accepted: acme, certificates, defaults, group, listen, listen_public, operators, resolvers, state`},
+	{"an unknown key like no other", minimal + "zzzzzz: 1", `/c.yaml:4: unknown key "zzzzzz"; accepted: acme, certificates, defaults, group, listen, listen_public, operators, resolvers, state`},
 	{"a key twice", minimal + "acme: {}", `/c.yaml:4: the key "acme" is given twice, first in line 1`},
 	{"an alias", "acme: &a {accept_terms: true}\ncertificates: [{domains: [a.example.com], acme: *a}]", "/c.yaml:1: acme: anchors (&a) are not supported: write the value out"},
 	{"a wrong type", minimal + "state: 7", "/c.yaml:4: state: want the path of the state directory, found the number 7"},
@@ -167,6 +189,15 @@ var bad = []struct{ name, yaml, want string }{
 	{"a read back in the state directory, which comes later", channel("{name: a, format: json, lifetime: 1d, publish: [{file: /p}], read_back: {file: ../s/a}}") + "\nstate: /s\n", `/c.yaml:4: certificates[0].channels[0].read_back.file: "/s/a" is in the state directory /s`},
 	{"a password in an address", `acme: {accept_terms: true, directory: "http://me:secret@ca.example/x?key=secret"}` + "\ncertificates: []", `/c.yaml:1: acme.directory: "http://...@ca.example/x?..." is not an ACME directory`},
 	{"a token in a webhook's address", channel(`{name: a, format: json, lifetime: 1d, publish: [{webhook: {url: "http://u:secret@hooks.example/a?token=secret"}}]}`), `/c.yaml:4: certificates[0].channels[0].publish[0].webhook.url: "http://...@hooks.example/a?...": want an https URL (http to this machine only)`},
+	{"an address that others can reach", minimal + `listen: ":8443"`, `/c.yaml:4: listen: other machines can reach :8443, and would see the page: want a Unix socket, or an address of this machine alone such as "127.0.0.1:8443"; if others may see it, say so with listen_public: true`},
+	{"a name that others may resolve", minimal + "listen: keepkey.example.com:8443", `/c.yaml:4: listen: other machines can reach keepkey.example.com:8443`},
+	{"an address that others can reach, and no", minimal + "listen_public: false\nlisten: 192.0.2.1:8443", `/c.yaml:5: listen: other machines can reach 192.0.2.1:8443`},
+	{"a port alone", minimal + "listen: 8443", `/c.yaml:4: listen: want the path of a socket such as unix:/run/keepkey/http, or an address such as "127.0.0.1:8443", found the number 8443`},
+	{"an address without a port", minimal + "listen: localhost", `/c.yaml:4: listen: "localhost": want the path of a socket such as unix:/run/keepkey/http, or an address such as "127.0.0.1:8443"`},
+	{"a socket without a path", minimal + `listen: "unix:"`, `/c.yaml:4: listen: "unix:": want the path of a socket, at most 103 bytes long`},
+	{"a socket with a long path", minimal + "listen: unix:/" + strings.Repeat("x", 103), `/c.yaml:4: listen: "unix:/` + strings.Repeat("x", 103) + `": want the path of a socket, at most 103 bytes long`},
+	{"a socket among keepkey's own files", minimal + "state: /s\nlisten: unix:/s/http", `/c.yaml:5: listen: "/s/http" is in the state directory /s, where only keepkey's own files are: choose another place`},
+	{"nothing that could be public", minimal + "listen_public: true", "/c.yaml:4: listen_public: there is no `listen` that it could be about"},
 	{"a value that YAML reserves", "acme: {accept_terms: true}\ncertificates: [{domains: [@a]}]", "/c.yaml:2: found character that cannot start any token: put the value in quotes"},
 	{"an IP address", certificate("domains: [192.0.2.1]"), `/c.yaml:3: certificates[0].domains[0]: "192.0.2.1" is an IP address, for which keepkey obtains no certificates`},
 	{"a command in one piece", certificate(`domains: [a.example.com]` + "\n   " + `deploy: [{command: ["systemctl reload nginx"]}]`), `/c.yaml:4: certificates[0].deploy[0].command: there is no program "systemctl reload nginx": if these are a program and its arguments, write them apart: [systemctl, reload, nginx]`},

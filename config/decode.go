@@ -44,11 +44,15 @@ func parse(file, abs string, root *yaml.Node, knownProvider func(name string) er
 	ca := ACME{Directory: directories["letsencrypt"]}
 	var acmeNode, certificates *yaml.Node
 	defaults := Certificate{KeyType: pinset.EC256, Backups: 1, KeepOldPin: week, ForceAfter: time.Hour, Challenge: Challenge{HTTP01: &HTTP01{Listen: ":80"}}}
+	d.web(&cfg.Listen, root)
 	d.mapping(root, "", fields{
 		"state":     d.path(&cfg.State, "the path of the state directory"),
 		"group":     d.group(&cfg.Group),
 		"operators": d.group(&cfg.Operators),
-		"resolvers": d.addresses(&cfg.Resolvers, "53", "a DNS server as host or host:port"),
+		// Read first, wherever they are: channels may depend on them.
+		"listen":        func(*yaml.Node, string) {},
+		"listen_public": func(*yaml.Node, string) {},
+		"resolvers":     d.addresses(&cfg.Resolvers, "53", "a DNS server as host or host:port"),
 		"acme": func(n *yaml.Node, path string) {
 			acmeNode = n
 			d.acme(&ca, n, path)
