@@ -41,6 +41,7 @@ var unmarked = map[string]string{
 	"daemon/socket.go os.Remove":              "an earlier daemon's socket, before anything is done",
 	"hooks/file.go os.OpenFile":               "to read",
 	"hooks/leash.go os.OpenFile":              "to lock; the one that creates is marked",
+	"hooks/serve.go dialer.DialContext":       "looks only",
 	"hooks/url.go client.Do":                  "looks only",
 	"internal/durable/durable.go os.OpenFile": "Grant, to get a descriptor; the one that creates is marked",
 	"internal/trusted/trusted.go os.OpenFile": "to read",

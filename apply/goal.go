@@ -22,8 +22,8 @@ func Goal(cert config.Certificate) plan.Goal {
 			Readable: ch.ReadBack != nil,
 		}
 		for _, h := range ch.Publish {
-			_, file := h.(hooks.File)
-			out.Readable = out.Readable || (file && !ch.Manual)
+			_, place := hooks.Place(h)
+			out.Readable = out.Readable || (place && !ch.Manual)
 			out.Publish = append(out.Publish, pinset.Place{ID: h.ID(), Name: shortened(h.String())})
 		}
 		g.Channels = append(g.Channels, out)

@@ -15,8 +15,8 @@ import (
 	"keepkey/plan"
 )
 
-// What clients get is looked at here: the files that channels publish to, where they are
-// read back, and the keys that are served. Package plan says what it means.
+// What clients get is looked at here: the files that channels publish to, what the daemon
+// serves, where channels are read back, and the keys that are served. Package plan says what it means.
 
 // place is where a document can be read.
 type place struct {
@@ -24,12 +24,12 @@ type place struct {
 	reader hooks.Reader
 }
 
-// files returns the files that a channel publishes to.
+// files returns the files that a channel publishes to, keepkey's own among them.
 func files(ch config.Channel) []place {
 	var out []place
 	for _, h := range ch.Publish {
-		if f, ok := h.(hooks.File); ok {
-			out = append(out, place{h.ID(), f})
+		if r, ok := hooks.Place(h); ok {
+			out = append(out, place{h.ID(), r})
 		}
 	}
 	return out
@@ -224,7 +224,9 @@ func (l *lineage) elsewhere(ctx context.Context) []string {
 	for _, ch := range l.cert.Channels {
 		for _, p := range files(ch) {
 			look(func() string {
-				if _, err := p.reader.Read(ctx, hooks.Event{}); gone(err) {
+				event := l.event(hooks.Publish)
+				event.Channel = ch.Name
+				if _, err := p.reader.Read(ctx, event); gone(err) {
 					return ""
 				}
 				return fmt.Sprintf("%s, to which channel %s publishes, is there already", p.reader, ch.Name)

@@ -40,6 +40,11 @@ func (l *lineage) publish(ctx context.Context, a plan.Action) error {
 	if err != nil {
 		return err
 	}
+	if ch.Serves() {
+		if _, err := l.store.Live.ServeDir(); err != nil {
+			return err
+		}
+	}
 	event := l.publication(a, work)
 	var failed []error
 	for _, h := range ch.Publish {
@@ -107,6 +112,16 @@ func (l *lineage) publication(a plan.Action, work string) hooks.Event {
 	return event
 }
 
+// Served returns the document that clients of a channel get from the daemon, and since when.
+// The channel is one that is configured to be served.
+func (r *Runner) Served(name, channel string) (document []byte, since time.Time, err error) {
+	store, err := r.Store.Lineage(name)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	return store.Live.Served(channel)
+}
+
 // How long a look at a channel is repeated within one run.
 const (
 	lookTime  = 20 * time.Second
@@ -131,7 +146,9 @@ func (l *lineage) readBack(ctx context.Context, a plan.Action) error {
 		if err == nil {
 			return l.commit(ctx, a, plan.Result{})
 		}
-		if ctx.Err() != nil || time.Now().Add(pause).After(deadline) {
+		var failed *hooks.Error
+		vain := errors.As(err, &failed) && failed.NoDaemon
+		if ctx.Err() != nil || vain || time.Now().Add(pause).After(deadline) {
 			return err
 		}
 		select {
@@ -178,7 +195,7 @@ func (l *lineage) channel(name string) (config.Channel, error) {
 }
 
 func (l *lineage) event(kind string) hooks.Event {
-	return hooks.Event{Kind: kind, Name: l.cert.Name, Domains: l.cert.Domains, LiveDir: l.store.Live.Dir()}
+	return hooks.Event{Kind: kind, Name: l.cert.Name, Domains: l.cert.Domains, LiveDir: l.store.Live.Dir(), ServeDir: l.store.Live.ServePath()}
 }
 
 // eventID is the same whenever the same event is delivered to the same hook.

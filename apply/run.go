@@ -150,6 +150,9 @@ func (r *run) renew(ctx context.Context) Report {
 			if err := hooks.Tidy(l.store.Live.HookPath()); err != nil {
 				l.log.Warn("what a hook left can't be removed; it does no harm", "problem", err)
 			}
+			if err := hooks.Unserve(l.store.Live.ServePath(), l.cert.Serves); err != nil {
+				l.log.Warn("what the daemon served of a channel can't be removed; it is not served any more", "problem", err)
+			}
 		}
 		l.grant()
 		in := l.input()

@@ -2,6 +2,7 @@ package config
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,6 +36,9 @@ func (d *decoder) channel(n *yaml.Node, path string, names map[string]int) Chann
 	if n.Kind != yaml.MappingNode {
 		return ch
 	}
+	if ch.Serves() {
+		d.served(&ch, n, path)
+	}
 	if ch.Manual && given(n, "read_back") > 0 {
 		d.errorf(n, path, "confirm: manual and read_back exclude each other: either a person says that a pin set is out, or keepkey looks for it")
 	}
@@ -51,6 +55,34 @@ func (d *decoder) channel(n *yaml.Node, path string, names map[string]int) Chann
 		}
 	}
 	return ch
+}
+
+// servedCache is how long a client may take, at least, to get what the daemon serves.
+const servedCache = time.Minute
+
+// served is about a channel whose pin sets the daemon serves: it is read back there.
+func (d *decoder) served(ch *Channel, n *yaml.Node, path string) {
+	hook := valueOf(n, "publish")
+	if d.http == nil {
+		d.errorf(hook, path+".publish", "serve needs `listen` at the top of the file, which says where the daemon answers, such as listen: unix:/run/keepkey/http")
+		return
+	}
+	if ch.Manual {
+		d.errorf(hook, path+".publish", "serve and confirm: manual exclude each other: clients get what is served at once")
+	}
+	serves := func(h hooks.Hook) bool { return h == hooks.Hook(hooks.Serve{}) }
+	if rest := ch.Publish[slices.IndexFunc(ch.Publish, serves)+1:]; slices.ContainsFunc(rest, serves) {
+		d.errorf(hook, path+".publish", "serve is given twice, and once is enough")
+	}
+	switch cache := valueOf(n, "cache"); {
+	case cache == nil:
+		ch.Cache = servedCache
+	case ch.Cache < servedCache:
+		d.errorf(cache, path+".cache", "want at least %s with serve: a slow client takes that long to get the pin set that was served a moment ago", FormatDuration(servedCache))
+	}
+	if given(n, "read_back") == 0 {
+		ch.ReadBack = hooks.Daemon{Network: d.http.Network, Address: d.http.Address}
+	}
 }
 
 var validChannel = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}$`)

@@ -78,6 +78,12 @@ func (c Certificate) comparable() Certificate {
 	return c
 }
 
+// Serves reports whether the daemon hands the pin sets of a channel to clients.
+func (c Certificate) Serves(channel string) bool {
+	ch, ok := c.Channel(channel)
+	return ok && ch.Serves()
+}
+
 // ACME says which CA to use, and as whom.
 type ACME struct {
 	Directory      string // https URL
@@ -138,6 +144,9 @@ type Channel struct {
 	Publish  []hooks.Hook // none only with Manual, and then there is no Format, either
 	ReadBack hooks.Reader // where clients get what was published, or nil
 }
+
+// Serves reports whether the daemon hands the channel's pin sets to clients.
+func (ch Channel) Serves() bool { return slices.Contains(ch.Publish, hooks.Hook(hooks.Serve{})) }
 
 // Load reads a configuration file. Mistakes in it are returned as [Errors]. For
 // knownProvider see [Parse].

@@ -198,6 +198,12 @@ var bad = []struct{ name, yaml, want string }{
 	{"a socket with a long path", minimal + "listen: unix:/" + strings.Repeat("x", 103), `/c.yaml:4: listen: "unix:/` + strings.Repeat("x", 103) + `": want the path of a socket, at most 103 bytes long`},
 	{"a socket among keepkey's own files", minimal + "state: /s\nlisten: unix:/s/http", `/c.yaml:5: listen: "/s/http" is in the state directory /s, where only keepkey's own files are: choose another place`},
 	{"nothing that could be public", minimal + "listen_public: true", "/c.yaml:4: listen_public: there is no `listen` that it could be about"},
+	{"pin sets served nowhere", channel("{name: a, format: json, lifetime: 1d, publish: [{serve: true}]}"), "/c.yaml:4: certificates[0].channels[0].publish: serve needs `listen` at the top of the file, which says where the daemon answers, such as listen: unix:/run/keepkey/http"},
+	{"pin sets that are not served", serving("publish: [{serve: false}]"), "/c.yaml:5: certificates[0].channels[0].publish[0].serve: want true; without the hook, the daemon does not serve the channel's pin sets"},
+	{"pin sets served in some way", serving("publish: [{serve: {}}]"), "/c.yaml:5: certificates[0].channels[0].publish[0].serve: want true or false, found keys and values"},
+	{"pin sets served twice", serving("publish: [{serve: true}, {file: /p}, {serve: true}]"), "/c.yaml:5: certificates[0].channels[0].publish: serve is given twice, and once is enough"},
+	{"pin sets served that a person confirms", serving("publish: [{serve: true}], confirm: manual"), "/c.yaml:5: certificates[0].channels[0].publish: serve and confirm: manual exclude each other: clients get what is served at once"},
+	{"pin sets served that nobody may keep", serving("publish: [{serve: true}], cache: 0s"), "/c.yaml:5: certificates[0].channels[0].cache: want at least 1m with serve: a slow client takes that long to get the pin set that was served a moment ago"},
 	{"a value that YAML reserves", "acme: {accept_terms: true}\ncertificates: [{domains: [@a]}]", "/c.yaml:2: found character that cannot start any token: put the value in quotes"},
 	{"an IP address", certificate("domains: [192.0.2.1]"), `/c.yaml:3: certificates[0].domains[0]: "192.0.2.1" is an IP address, for which keepkey obtains no certificates`},
 	{"a command in one piece", certificate(`domains: [a.example.com]` + "\n   " + `deploy: [{command: ["systemctl reload nginx"]}]`), `/c.yaml:4: certificates[0].deploy[0].command: there is no program "systemctl reload nginx": if these are a program and its arguments, write them apart: [systemctl, reload, nginx]`},
@@ -228,8 +234,8 @@ var bad = []struct{ name, yaml, want string }{
 	{"no such format", channel("{name: a, format: xml, lifetime: 1d, publish: [{file: a}]}"), `/c.yaml:4: certificates[0].channels[0].format: "xml" is not a format: want json`},
 	{"two channels of a name", channel("{name: a, format: json, lifetime: 1d, publish: [{file: a}]}, {name: a, format: json, lifetime: 1d, publish: [{file: b}]}"), `/c.yaml:4: certificates[0].channels[1].name: the name "a" is taken by the channel in line 4`},
 	{"two publications to one file", channel("{name: a, format: json, lifetime: 1d, publish: [{file: a}, {file: ./a}]}"), `/c.yaml:4: certificates[0].channels[0].publish[1].file: "/a" is already published to, in line 4`},
-	{"a hook that is nothing", channel("{name: a, format: json, lifetime: 1d, publish: [{timeout: 5s}]}"), "/c.yaml:4: certificates[0].channels[0].publish[0]: want exactly one of command, file, webhook"},
-	{"a hook that is two things", channel("{name: a, format: json, lifetime: 1d, publish: [{file: a, command: [b]}]}"), "/c.yaml:4: certificates[0].channels[0].publish[0]: want exactly one of command, file, webhook"},
+	{"a hook that is nothing", channel("{name: a, format: json, lifetime: 1d, publish: [{timeout: 5s}]}"), "/c.yaml:4: certificates[0].channels[0].publish[0]: want exactly one of command, file, serve, webhook"},
+	{"a hook that is two things", channel("{name: a, format: json, lifetime: 1d, publish: [{file: a, command: [b]}]}"), "/c.yaml:4: certificates[0].channels[0].publish[0]: want exactly one of command, file, serve, webhook"},
 	{"a deploy hook to a file", certificate("domains: [a.example.com]\n   deploy: [{file: a}]"), `/c.yaml:4: certificates[0].deploy[0]: unknown key "file"; accepted: command, timeout, webhook`},
 	{"a command line", certificate("domains: [a.example.com]\n   deploy: [{command: systemctl reload nginx}]"), `/c.yaml:4: certificates[0].deploy[0].command: want a list of arguments, found "systemctl reload nginx"; no shell is involved, so write [program, argument, ...]`},
 	{"no command", certificate("domains: [a.example.com]\n   deploy: [{command: []}]"), "/c.yaml:4: certificates[0].deploy[0].command: want a list that begins with a program"},
@@ -244,6 +250,11 @@ func certificate(keys string) string {
 
 func channel(channels string) string {
 	return certificate("domains: [a.example.com]\n   channels: [" + channels + "]")
+}
+
+// serving is a channel of a daemon that listens.
+func serving(keys string) string {
+	return "listen: unix:/run/http\n" + channel("{name: a, format: json, lifetime: 1d, "+keys+"}")
 }
 
 func TestMistakesAreExplained(t *testing.T) {

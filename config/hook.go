@@ -28,6 +28,7 @@ var (
 	publishing = kinds[hooks.Hook]{
 		"command": (*decoder).commandHook,
 		"file":    (*decoder).fileHook,
+		"serve":   (*decoder).serveHook,
 		"webhook": (*decoder).webhook,
 	}
 	deploying = kinds[hooks.Hook]{ // there is no document to write to a file
@@ -133,6 +134,16 @@ func (d *decoder) fileHook(n *yaml.Node, path string, _ time.Duration) hooks.Hoo
 	}
 	d.published[f.Path] = n.Line
 	return f
+}
+
+// serveHook reads `serve: true`. What else it asks for is for [decoder.served] to see.
+func (d *decoder) serveHook(n *yaml.Node, path string, _ time.Duration) hooks.Hook {
+	yes := false
+	d.truth(&yes)(n, path)
+	if n.Kind == yaml.ScalarNode && n.Tag == "!!bool" && !yes {
+		d.errorf(n, path, "want true; without the hook, the daemon does not serve the channel's pin sets")
+	}
+	return hooks.Serve{}
 }
 
 func (d *decoder) fileReader(n *yaml.Node, path string, _ time.Duration) hooks.Reader {

@@ -87,6 +87,31 @@ certificates:
 	}
 }
 
+// What the daemon serves is read back from the daemon, unless clients get it elsewhere.
+func TestServedChannelsAreReadBack(t *testing.T) {
+	t.Parallel()
+	cdn := hooks.URL{URL: "https://cdn.example.com/a", Timeout: time.Minute}
+	for _, tt := range []struct {
+		listen, keys string
+		cache        time.Duration
+		readBack     hooks.Reader
+	}{
+		{"unix:/run/http", "", time.Minute, hooks.Daemon{Network: "unix", Address: "/run/http"}},
+		{"127.0.0.1:8443", ", cache: 5m", 5 * time.Minute, hooks.Daemon{Network: "tcp", Address: "127.0.0.1:8443"}},
+		{"unix:/run/http", `, read_back: {url: "https://cdn.example.com/a"}`, time.Minute, cdn},
+	} {
+		// Wherever it is in the file.
+		cfg, err := Parse("/c.yaml", []byte(channel("{name: a, format: json, lifetime: 1d, publish: [{serve: true}]"+tt.keys+"}")+"listen: "+tt.listen), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cert := cfg.Certificates[0]
+		if ch := cert.Channels[0]; !cert.Serves("a") || cert.Serves("b") || ch.Cache != tt.cache || !reflect.DeepEqual(ch.ReadBack, tt.readBack) {
+			t.Errorf("%s%s: cache %s, read back from %v", tt.listen, tt.keys, ch.Cache, ch.ReadBack)
+		}
+	}
+}
+
 // An unknown DNS provider is reported like any other mistake.
 func TestProviderThatIsNotKnownIsReportedWhereItIs(t *testing.T) {
 	t.Parallel()

@@ -38,7 +38,7 @@ func (d *decoder) web(dest *Listen, root *yaml.Node) {
 	if n == nil {
 		return
 	}
-	d.listens = true
+	d.http = dest
 	d.webAt(dest, n)
 	if dest.Public && !public {
 		d.errorf(n, "listen", "other machines can reach %s, and would see the page: want a Unix socket, or an address of this machine alone such as \"127.0.0.1:8443\"; if others may see it, say so with listen_public: true", dest)

@@ -24,7 +24,7 @@ type decoder struct {
 	termsMissing map[*yaml.Node]bool // the acme sections for which that was reported
 	published    map[string]int      // the line of each file that is published to
 	paths        []namedPath         // all paths but the state directory's
-	listens      bool                // the daemon is to listen somewhere
+	http         *Listen             // where the daemon is to listen; nil for nowhere
 }
 
 // namedPath is a path that the configuration names.

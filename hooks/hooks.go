@@ -1,5 +1,5 @@
-// Package hooks delivers events to commands, files and webhooks, and reads back
-// what was published.
+// Package hooks delivers events to commands, files, webhooks and the daemon's clients, and
+// reads back what was published.
 //
 // A [Hook] is told of events, a [Reader] finds the document that clients get now. Each
 // kind of either is a file here, and a line in config/hook.go. docs/hooks.md is the
@@ -43,6 +43,9 @@ type Event struct {
 	// publish: it makes the directory anew each time, in a parent that is there.
 	WorkDir string `json:"-"`
 
+	// ServeDir is where a [Serve] keeps what the daemon serves of this lineage.
+	ServeDir string `json:"-"`
+
 	// With Publish.
 	Channel       string   `json:"channel,omitempty"`
 	PinSetVersion int      `json:"pin_set_version,omitempty"`
@@ -79,12 +82,24 @@ type Hook interface {
 // Reader is a place where a published document can be read back, as clients see it.
 //
 // Reading a [Command] runs it. So don't read a hook because it happens to be a Reader:
-// of the hooks, only a [File] is a place to look at.
+// of the hooks, only a [File] and a [Serve] are places to look at; see [Place].
 type Reader interface {
 	// Read returns the document that is there now, at most 1 MiB. Failures are [*Error]s.
 	Read(ctx context.Context, e Event) ([]byte, error)
 	// String names the place for people, without the secrets that a URL may contain.
 	String() string
+}
+
+// Place returns how to look at what a hook publishes to, where that can be done and changes
+// nothing.
+func Place(h Hook) (r Reader, ok bool) {
+	switch h := h.(type) {
+	case File:
+		return h, true
+	case Serve:
+		return h, true
+	}
+	return nil, false
 }
 
 // defaultTimeout applies to hooks and readers without a time limit of their own.
@@ -120,6 +135,9 @@ type Error struct {
 	// Gone says that nothing is there to be read: a file that does not exist, an address
 	// that answers 404 or 410 (RFC 9110 sections 15.5.5 and 15.5.11).
 	Gone bool
+	// NoDaemon says that keepkey's daemon should be asked and does not run: to ask again at
+	// once would be in vain.
+	NoDaemon bool
 }
 
 func (e *Error) Error() string {

@@ -19,7 +19,7 @@ func TestHooksThatDoDifferentThingsHaveDifferentIDs(t *testing.T) {
 		Command{Args: []string{"/a", ""}}, Command{Args: []string{"/a", "", ""}}, Command{Args: []string{"/", "ab"}}, Command{Args: []string{"/", "a", "b"}}, Command{},
 		Command{Args: []string{"1:a"}}, Command{Args: []string{"file", "/a"}}, Command{Args: []string{"webhook", "https://a.example"}},
 		Webhook{URL: "/a"}, Webhook{URL: "https://a.example"}, Webhook{URL: "https://a.example/"}, Webhook{URL: "https://a.example/?q=1"}, Webhook{},
-		touch{path: "/a"}, touch{},
+		touch{path: "/a"}, touch{}, Serve{},
 	} {
 		id := h.ID()
 		if !regexp.MustCompile(`^[0-9a-f]{16}$`).MatchString(id) {
@@ -46,6 +46,7 @@ func TestIDsStayWhatTheyAre(t *testing.T) {
 		{Command{Args: []string{"systemctl", "reload", "nginx"}, Timeout: time.Hour}, "619c203c6d8939d2"},
 		{Webhook{URL: "https://pins.example.com/api"}, "82b42b01ad4050e1"},
 		{Webhook{URL: "https://pins.example.com/api", SecretFile: "/etc/keepkey/key", Timeout: time.Second}, "82b42b01ad4050e1"},
+		{Serve{}, "cf1e93104e6d55df"},
 	} {
 		if got := tt.hook.ID(); got != tt.want {
 			t.Errorf("%#v: ID %s, want %s", tt.hook, got, tt.want)

@@ -21,20 +21,23 @@ type URL struct {
 func (u URL) String() string { return withoutSecrets(u.URL) }
 
 // Read fetches the document, bypassing caches that heed Cache-Control.
-func (u URL) Read(ctx context.Context, _ Event) ([]byte, error) {
+func (u URL) Read(ctx context.Context, _ Event) ([]byte, error) { return u.read(ctx, u) }
+
+// read does so for a reader, whose name it is that errors have.
+func (u URL) read(ctx context.Context, r Reader) ([]byte, error) {
 	limit := cmp.Or(u.Timeout, defaultTimeout)
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	status, data, err := u.get(limited)
 	switch {
 	case err != nil:
-		return nil, unread(u, failure(ctx, limited, limit, err), "")
+		return nil, &Error{What: "reading " + r.String(), Reason: failure(ctx, limited, limit, err), NoDaemon: errors.Is(err, errNoDaemon)}
 	case status == http.StatusNotFound, status == http.StatusGone:
-		return nil, nothing(u, fmt.Sprintf("it answered with status %d", status), tail(string(data), maxAnswer))
+		return nil, nothing(r, fmt.Sprintf("it answered with status %d", status), tail(string(data), maxAnswer))
 	case status != http.StatusOK:
-		return nil, unread(u, fmt.Sprintf("it answered with status %d", status), tail(string(data), maxAnswer))
+		return nil, unread(r, fmt.Sprintf("it answered with status %d", status), tail(string(data), maxAnswer))
 	}
-	return bounded(u, data)
+	return bounded(r, data)
 }
 
 // get returns the status of the answer, and its body up to one byte more than a

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"keepkey/internal/durable"
 	"keepkey/pinset"
@@ -53,6 +54,26 @@ func (v *Live) HookDir() (string, error) {
 
 // HookPath is the path of that directory, whether or not it is there.
 func (v *Live) HookPath() string { return v.dir + "/hooks" }
+
+// ServeDir returns a directory for the documents that this host's daemon serves, one for each
+// channel, and makes it when it is missing.
+func (v *Live) ServeDir() (string, error) {
+	return v.ServePath(), v.ensure("pins", private)
+}
+
+// ServePath is the path of that directory, whether or not it is there.
+func (v *Live) ServePath() string { return v.dir + "/pins" }
+
+// Served returns the document of a channel in that directory, and when it was put there.
+func (v *Live) Served(channel string) (document []byte, since time.Time, err error) {
+	path := v.ServePath() + "/" + channel
+	info, err := os.Lstat(path)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	document, _, err = readFile(path, maxFile)
+	return document, info.ModTime(), err
+}
 
 // Add stores a certificate that passed [CheckChain] together with its key, after proving
 // that they belong together, and returns the new version. Its number is greater than

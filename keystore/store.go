@@ -24,6 +24,7 @@
 //	<state>/lineages/<name>/certs/<n>/{cert,chain,fullchain,privkey,combined}.pem
 //	<state>/lineages/<name>/live -> certs/<n>
 //	<state>/lineages/<name>/hooks/<channel>/  while a publish hook runs
+//	<state>/lineages/<name>/pins/<channel>    what the daemon serves
 //	<state>/dropped/<name>.<time>/        a lineage that a person dropped, with all its keys
 //
 // All changes go through package durable. What a process that died left unfinished has a
