@@ -54,7 +54,9 @@ func (l *lineage) publish(ctx context.Context, a plan.Action) error {
 		// After an old backup of the state, a version can have two documents. Receivers
 		// that drop what they know by its ID must not drop the second.
 		event.ID = eventID(l.cert.Name, hooks.Publish, ch.Name, strconv.Itoa(a.PinSet.Version), h.ID(), event.Document)
-		if err := h.Run(ctx, event); err != nil {
+		err := h.Run(ctx, event)
+		l.observe(ctx, Observed{Kind: a.Kind, Hook: true, Err: err})
+		if err != nil {
 			failed = append(failed, err)
 			continue
 		}

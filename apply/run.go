@@ -45,6 +45,8 @@ type Runner struct {
 	LookTime time.Duration
 	// ObtainTime bounds obtaining one certificate; 0 for fifteen minutes.
 	ObtainTime time.Duration
+	// Observe, if there is one, is told of what was done. Several call it at a time.
+	Observe func(Observed)
 
 	mu      sync.Mutex              // guards the maps below
 	cas     map[string]*ca          // by CA and account
@@ -56,6 +58,20 @@ type Runner struct {
 
 	reading sync.Mutex // held while all lineages are read; guards the next
 	found   *relatives
+}
+
+// Observed is an action that a run is through with, or one hook of an action.
+type Observed struct {
+	Kind plan.Kind
+	Hook bool
+	Err  error // nil: it was done
+}
+
+// observe tells of an action or a hook, unless it was interrupted.
+func (r *Runner) observe(ctx context.Context, o Observed) {
+	if r.Observe != nil && (o.Err == nil || ctx.Err() == nil) {
+		r.Observe(o)
+	}
 }
 
 // Options are what a person may ask for beyond what the plan says.
@@ -194,6 +210,7 @@ func (l *lineage) step(ctx context.Context, a plan.Action, rep *Report) *plan.Fi
 	}
 	log.Debug("begin", "reason", a.Why.Code)
 	err := l.do(ctx, a)
+	l.observe(ctx, Observed{Kind: a.Kind, Err: err})
 	if err == nil {
 		level := slog.LevelInfo
 		if a.Kind.Upkeep() {

@@ -30,7 +30,9 @@ func (l *lineage) deploy(ctx context.Context, a plan.Action) error {
 		event := l.event(hooks.Deploy)
 		event.ID = eventID(l.cert.Name, hooks.Deploy, strconv.Itoa(c.Version), c.Serial, a.Target)
 		event.Serial, event.NotBefore, event.NotAfter = c.Serial, c.NotBefore, c.NotAfter
-		if err := h.Run(ctx, event); err != nil {
+		err := h.Run(ctx, event)
+		l.observe(ctx, Observed{Kind: a.Kind, Hook: true, Err: err})
+		if err != nil {
 			return err
 		}
 		return l.commit(ctx, a, plan.Result{})
