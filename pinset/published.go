@@ -28,8 +28,9 @@ type Published struct {
 	// was, since it was last seen there; zero if that was never so.
 	Superseded time.Time
 
-	abandoned int  // the number of that entry
-	out       bool // it was confirmed at some time
+	abandoned int       // the number of that entry
+	said      time.Time // when a person first retired or abandoned it
+	out       bool      // it was confirmed at some time
 }
 
 // Went reports whether the pin set was published at the place with an ID.
@@ -97,6 +98,16 @@ func (p Published) Enforced(now Clients, t time.Time) bool {
 	return end.IsZero() || !t.After(end)
 }
 
+// Over returns since when no client should be enforcing the pin set any more; zero while one
+// may be.
+func (p Published) Over(now Clients, t time.Time) time.Time {
+	end := p.until(now)
+	if end.IsZero() || !t.After(end) || (!p.said.IsZero() && p.said.Before(end)) {
+		return p.said
+	}
+	return end
+}
+
 // add adds an entry that was checked.
 func (l *Ledger) add(e Entry, line []byte) {
 	l.entries = append(l.entries, e)
@@ -115,12 +126,15 @@ func (l *Ledger) add(e Entry, line []byte) {
 		case e.Kind == Readmit:
 			if p.Abandoned && p.abandoned > e.After {
 				p.Abandoned = false
+				p.unsay()
 			}
 		case p.Channel != e.Channel:
 		case e.Kind == Retire && same:
 			p.Retired = true
+			p.say(e.At)
 		case e.Kind == Abandon && same:
 			p.Abandoned, p.abandoned = true, e.N
+			p.say(e.At)
 		case e.Kind == Extend && same && !p.Found:
 			p.Places = slices.Concat(p.Places, e.Places)
 			p.Left = slices.Concat(p.Left, e.Places)
@@ -168,6 +182,20 @@ func (p Published) olderThan(o Published) bool {
 	return p.Version < o.Version || (p.Found && p.Version == o.Version)
 }
 
+// say notes when a person said that the pin set is over.
+func (p *Published) say(at time.Time) {
+	if p.said.IsZero() {
+		p.said = at
+	}
+}
+
+// unsay notes that what a person said is not so any more, or not for this reason.
+func (p *Published) unsay() {
+	if !p.Retired && !p.Abandoned {
+		p.said = time.Time{}
+	}
+}
+
 // leaves notes that clients don't get the pin set at a place any more.
 func (p *Published) leaves(place string) {
 	p.Left = slices.DeleteFunc(slices.Clone(p.Left), Place{ID: place}.same)
@@ -177,6 +205,7 @@ func (p *Published) leaves(place string) {
 // abandoned, its clients are locked out already, until they are readmitted.
 func (p *Published) comesBack(place string) {
 	p.Superseded, p.Retired = time.Time{}, false
+	p.unsay()
 	if at := slices.IndexFunc(p.Places, Place{ID: place}.same); at >= 0 {
 		p.Left = append(slices.Clone(p.Left), p.Places[at])
 	}

@@ -43,6 +43,8 @@ const (
 	ForgetHost        Kind = "forget-host"
 	AdoptChannel      Kind = "adopt-channel"
 	AdoptKey          Kind = "adopt-key"
+	DismissReport     Kind = "dismiss-report"
+	RestartReports    Kind = "restart-reports"
 )
 
 // Upkeep reports whether actions of the kind are not worth telling anybody of.

@@ -87,7 +87,7 @@ func (s *State) compromise(pin pinset.Pin) {
 }
 
 // Successor picks the key that takes over from a compromised one: the first backup
-// key that is usable and whose gate is open, or else the first that is usable. Those that
+// key that is usable and whose gate is open then, or else the first that is usable. Those that
 // are compromised, too, don't count. It is zero when there is none.
 func Successor(in Input, compromised ...pinset.Pin) pinset.Pin {
 	usable := slices.DeleteFunc(in.usable(), func(k Key) bool { return slices.Contains(compromised, k.Pin) })
@@ -96,7 +96,7 @@ func Successor(in Input, compromised ...pinset.Pin) pinset.Pin {
 		return usable[i].Pin
 	}
 	for _, k := range usable {
-		if Gate(in, k.Pin).Open {
+		if EmergencyGate(in, k.Pin).Open {
 			return k.Pin
 		}
 	}

@@ -52,12 +52,23 @@ const (
 	CertificateExpired   Code = "certificate-expired" // Version, Time
 	GateClosed           Code = "gate-closed"         // Gate
 	ChannelsMissing      Code = "channels-missing"    // nobody knows who pins
+	ReportsDamaged       Code = "reports-damaged"     // Err
 	// What no action is to blame for, in one run.
 	StateUnreadable Code = "state-unreadable" // Err
 	StateUnwritten  Code = "state-unwritten"  // Err
 	Interrupted     Code = "interrupted"      // Action
 	Endless         Code = "endless"          // a bug
 	BrokeDown       Code = "broke-down"       // a bug: Reason
+)
+
+// What clients report: Reports. The first two are about one group each: Target: its ID.
+const (
+	ReportedInUse         Code = "reported-in-use"         // nobody should hold the pin set any more: Channel, Version, Time
+	ReportedLockedOut     Code = "reported-locked-out"     // they refuse a key of ours that was served: Channel, Version, Pins
+	ReportedInterception  Code = "reported-interception"   // a key that is none of ours was served: Pins
+	ReportedUnknownPins   Code = "reported-unknown-pins"   // they hold a pin set that keepkey never published
+	ReportedBackupMissing Code = "reported-backup-missing" // such a pin set has the active key's pin alone: Pin: the backup key's
+	ReportedNoFailure     Code = "reported-no-failure"     // the pins were right: only worth knowing
 )
 
 // Why something that a person asked for is refused.
@@ -84,6 +95,9 @@ const (
 	LedgerWhole      Code = "ledger-whole"        //
 	NoSuchHost       Code = "no-such-host"        // Target: its ID; Hosts: those there are
 	ThisHost         Code = "this-host"           // Target: its ID
+	NoSuchReport     Code = "no-such-report"      // Target: its ID
+	ReportsWhole     Code = "reports-whole"       //
+	HostNotOurs      Code = "host-not-ours"       // Target: the host of a report
 	// Why a lineage is not dropped.
 	LineageConfigured Code = "lineage-configured"
 	PinSetsEnforced   Code = "pin-sets-enforced" // Gate
@@ -132,7 +146,8 @@ type Finding struct {
 	CanRotate bool
 	Expires   time.Time // of the certificate that stays in use meanwhile
 	// Urgent says that less than a sixth of that certificate's lifetime is left.
-	Urgent bool
+	Urgent  bool
+	Reports ReportSum
 }
 
 // Key tells the findings of a lineage apart: it is the same for as long as one lasts, however

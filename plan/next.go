@@ -29,9 +29,11 @@ type Input struct {
 	State  State
 	Ledger pinset.Ledger
 	Disk   Disk
-	CA     CA
-	Host   string // ID of this host
-	Now    time.Time
+	// Reports are what clients tell of pin validations that failed.
+	Reports Reports
+	CA      CA
+	Host    string // ID of this host
+	Now     time.Time
 
 	Force bool // renew now, whether or not it is due
 	// Asked says that a person asked for this lineage by name, and so does not want to wait
@@ -75,6 +77,8 @@ type Disk struct {
 	BeforeProblem error
 	// LedgerProblem says where the ledger is damaged.
 	LedgerProblem error
+	// ReportsProblem says why the reports of clients can't be read.
+	ReportsProblem error
 	// Differs has the channels where a file does not hold what should be there.
 	Differs map[string]bool
 	// Elsewhere lists signs that clients know other keys for this lineage
@@ -152,6 +156,8 @@ func (p *planner) all() {
 	p.differing()
 	p.add(publish...)
 	p.plan.Problems = append(p.plan.Problems, ledgerProblems(in)...)
+	problems, notes := in.reported()
+	p.plan.Problems, p.plan.Notes = append(p.plan.Problems, problems...), append(p.plan.Notes, notes...)
 	p.add(servings(in)...)
 	if c := in.State.Certificate; c != nil && windowStale(in) {
 		p.add(Action{Kind: AskWindow, Why: Why{Code: WhyWindowUnknown}})

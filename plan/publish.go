@@ -114,6 +114,9 @@ type Verdict struct {
 	pinset.Verdict
 	// Shut says what keeps the gate closed, whatever the pin sets say.
 	Shut Code
+	// Reported are pin sets that lack the key, and that clients still enforce by their own
+	// reports, although the ledger says that nobody does.
+	Reported []Reported
 	// Channels are those that are configured.
 	Channels []Channel
 }
@@ -126,6 +129,20 @@ func Gate(in Input, key pinset.Pin) Verdict { return gateAt(in, key, in.Now) }
 
 // gateAt is the gate at a time; what else is known is known now.
 func gateAt(in Input, key pinset.Pin, at time.Time) Verdict {
+	r := in.State.Pending()
+	return gateOf(in, key, at, r != nil && r.Compromised)
+}
+
+// EmergencyGate is the gate for a key that is to take over from a compromised one.
+func EmergencyGate(in Input, key pinset.Pin) Verdict { return gateOf(in, key, in.Now, true) }
+
+// gateOf is the gate at a time, in an emergency or not: one is a rollover from a compromised key.
+//
+// What clients report does not close the gate in an emergency, though it is told. Anybody can
+// forge a report, and whoever has the key has every reason to: it is theirs for as long as the
+// gate is closed. The clients that are at stake hold a pin set of which a person, or its own
+// lifetime, said that nobody does; that may be wrong, but a server with a stolen key is worse.
+func gateOf(in Input, key pinset.Pin, at time.Time, emergency bool) Verdict {
 	if in.Disk.LedgerProblem != nil {
 		return Verdict{Shut: LedgerDamaged}
 	}
@@ -134,10 +151,17 @@ func gateAt(in Input, key pinset.Pin, at time.Time) Verdict {
 	if len(in.Goal.Channels) == 0 && !in.Goal.NobodyPins && !accepted {
 		return Verdict{Shut: ChannelsMissing}
 	}
-	if code := in.unsettled(r != nil && r.Compromised); code != "" && !accepted {
+	if code := in.unsettled(emergency); code != "" && !accepted {
 		return Verdict{Shut: code}
 	}
-	return Verdict{Verdict: in.Ledger.Gate(key, in.Goal.Clients(), at), Channels: in.Goal.Channels}
+	if in.Disk.ReportsProblem != nil && !emergency {
+		return Verdict{Shut: ReportsDamaged}
+	}
+	v := Verdict{Verdict: in.Ledger.Gate(key, in.Goal.Clients(), at), Channels: in.Goal.Channels, Reported: in.stillInUse(key, at)}
+	if len(v.Reported) > 0 && !emergency {
+		v.Open, v.OpensAt = false, time.Time{}
+	}
+	return v
 }
 
 // AnyEnforced returns the pin sets that clients may be enforcing now, as obstacles.

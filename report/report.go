@@ -51,7 +51,8 @@ const (
 	maxPins  = 32 // keepkey publishes no pin set with more
 	maxChain = 10
 	maxHost  = 253 // bytes
-	maxWord  = 60  // bytes
+	maxWord  = 60
+	maxApp   = 150
 )
 
 // document is a report as it is sent. Two fields of the RFC's are left out: pins are for all
@@ -127,7 +128,7 @@ func (d document) app() string {
 			parts = append(parts, fmt.Sprintf(part.format, part.word))
 		}
 	}
-	return strings.Join(parts, " ")
+	return cut(strings.Join(parts, " "), maxApp)
 }
 
 // word is a short text, whether it was sent as a text, a number or true or false. Anything
@@ -148,14 +149,16 @@ func (w *word) UnmarshalJSON(data []byte) error {
 
 // plain cuts a text, and replaces what is not printable.
 func plain(s string) string {
-	s = strings.Map(func(r rune) rune {
+	printable := func(r rune) rune {
 		if unicode.IsPrint(r) {
 			return r
 		}
 		return '?'
-	}, s[:min(len(s), maxWord)])
-	return strings.ToValidUTF8(s[:min(len(s), maxWord)], "")
+	}
+	return cut(strings.Map(printable, s[:min(len(s), maxWord)]), maxWord)
 }
+
+func cut(s string, limit int) string { return strings.ToValidUTF8(s[:min(len(s), limit)], "") }
 
 // parseHost reads a host name. Clients know internationalised ones as A-labels.
 func parseHost(s string) (string, error) {
