@@ -21,6 +21,7 @@ type lineage struct {
 	records keystore.Snapshot
 	state   plan.State
 	disk    plan.Disk
+	reports plan.Reports
 }
 
 // newHost stands for this host's ID before the state directory is made.
@@ -30,7 +31,7 @@ const newHost = "new"
 func (l *lineage) input() plan.Input {
 	now := l.Now()
 	return plan.Input{
-		Goal: l.goal, State: l.state, Ledger: l.records.Ledger, Disk: l.disk, CA: l.caKnown(now), Host: cmp.Or(l.Store.Host(), newHost), Now: now,
+		Goal: l.goal, State: l.state, Ledger: l.records.Ledger, Disk: l.disk, Reports: l.reports, CA: l.caKnown(now), Host: cmp.Or(l.Store.Host(), newHost), Now: now,
 		Force: l.options.Force, Asked: l.options.Asked, NewLineage: l.options.NewLineage, Tried: l.tried,
 	}
 }
@@ -59,6 +60,7 @@ func (r *run) look(ctx context.Context) (*lineage, error) {
 	l.checkKeys()
 	l.checkStored()
 	l.checkAccess()
+	l.loadReports()
 	// Before that there is nothing to prune, not even after what a run may add.
 	if c := l.state.Certificate; c != nil && c.Version >= plan.KeepVersions-1 {
 		if l.disk.Versions, err = store.Live.Versions(); err != nil {

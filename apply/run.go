@@ -56,6 +56,8 @@ type Runner struct {
 
 	accounts sync.Mutex // held while an account's key is looked for or made
 
+	hearing sync.Mutex // held while what clients reported is changed
+
 	reading sync.Mutex // held while all lineages are read; guards the next
 	found   *relatives
 }

@@ -24,7 +24,7 @@ import (
 const adviceEnv = "KEEPKEY_TEST_ADVICE"
 
 // advised finds commands at the ends of lines, and those that ask for help.
-var advised = regexp.MustCompile(`(?m): keepkey ((?:renew|rotate|channel|ledger|lineage|host|adopt|plan|pins|status) [^"\n]*)|; keepkey ((?:[a-z]+ )*--help) `)
+var advised = regexp.MustCompile(`(?m): keepkey ((?:renew|rotate|channel|ledger|lineage|host|adopt|report|plan|pins|status) [^"\n]*)|; keepkey ((?:[a-z]+ )*--help) `)
 
 // tryAdvice runs each command that was recommended, once for each script.
 func tryAdvice(output []byte) error {

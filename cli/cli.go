@@ -35,6 +35,7 @@ import (
 // Env is the world as a command sees it.
 type Env struct {
 	Args     []string // the program's name first
+	Stdin    io.Reader
 	Stdout   io.Writer
 	Stderr   io.Writer
 	Getenv   func(string) string
@@ -167,7 +168,7 @@ func newApp(env Env) *cli.App {
 	}
 	app.Commands = []*cli.Command{
 		renewCommand(g), rotateCommand(g), statusCommand(g), planCommand(g), pinsCommand(g),
-		channelCommand(g), ledgerCommand(g), hostCommand(g), lineageCommand(g), adoptCommand(g), daemonCommand(g), versionCommand(g),
+		channelCommand(g), ledgerCommand(g), hostCommand(g), lineageCommand(g), adoptCommand(g), reportCommand(g), daemonCommand(g), versionCommand(g),
 	}
 	for _, cmd := range app.Commands {
 		g.prepare(cmd)

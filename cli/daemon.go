@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -178,7 +179,7 @@ func (s *service) tell(rep apply.Report) {
 // run runs a command for somebody who handed it over.
 func (s *service) run(ctx context.Context, r daemon.Request, stdout, stderr io.Writer) int {
 	env := s.g.env
-	env.Args, env.Stdout, env.Stderr, env.Terminal, env.Width = r.Args, stdout, stderr, r.Terminal, r.Width
+	env.Args, env.Stdin, env.Stdout, env.Stderr, env.Terminal, env.Width = r.Args, bytes.NewReader(r.Input), stdout, stderr, r.Terminal, r.Width
 	env.daemon, env.asker = s, trusted.UserName(r.UID)
 	if r.Config != s.config {
 		complain(env, "a daemon with the configuration "+s.config+" is at work in that state directory, and yours is "+r.Config)
@@ -214,7 +215,7 @@ func (g *globals) handOver(ctx context.Context) error {
 	if err != nil || doc.State == "" {
 		return err // a mistake that is told when all of it is read
 	}
-	r := daemon.Request{Args: g.env.Args, Config: doc.File, Terminal: g.env.Terminal, Width: g.env.Width}
+	r := daemon.Request{Args: g.env.Args, Config: doc.File, Terminal: g.env.Terminal, Width: g.env.Width, Input: g.input}
 	exit, err := daemon.Hand(ctx, socketOf(doc.State), r, g.env.Stdout, g.env.Stderr)
 	switch {
 	case errors.Is(err, daemon.ErrNoDaemon):

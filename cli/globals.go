@@ -31,6 +31,7 @@ type globals struct {
 	log    *slog.Logger     // of a command that writes
 	chosen []string         // the certificates that it is for
 	named  bool             // somebody named them
+	input  []byte           // what the command has read, for a daemon that it is handed to
 }
 
 // text is a flag value that the app and its commands share: whichever is given

@@ -21,6 +21,7 @@ func Main(providers dns.Providers) int {
 	context.AfterFunc(ctx, stop)
 	return Run(ctx, Env{
 		Args:     os.Args,
+		Stdin:    os.Stdin,
 		Stdout:   os.Stdout,
 		Stderr:   os.Stderr,
 		Getenv:   os.Getenv,

@@ -66,7 +66,7 @@ func keepkey() {
 	timeout, _ := time.ParseDuration(os.Getenv(requestTimeoutEnv)) // the usual when it is not set
 	var out bytes.Buffer
 	env := cli.Env{
-		Args: os.Args, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv,
+		Args: os.Args, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv,
 		Now: func() time.Time { return time.Now().Add(offset) }, RequestTimeout: timeout, Become: cli.Become,
 	}
 	if os.Getenv(adviceEnv) != "" {

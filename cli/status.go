@@ -135,6 +135,9 @@ func printStatus(env Env, l status.Lineage) {
 	if others := status.HostsText(l.Hosts); others != "" {
 		row("hosts", "%s", others)
 	}
+	if r := l.Reports; r != nil {
+		row("reports", "%d, the last at %s", r.Count, status.Time(r.Last))
+	}
 	if n := l.Next; n != nil {
 		when := "now"
 		if n.At.After(env.Now()) {

@@ -18,8 +18,9 @@ import (
 type Request struct {
 	Args     []string `json:"args"` // as they were typed, the program's name first
 	Config   string   `json:"config"`
-	Terminal bool     `json:"terminal"` // standard error is one
-	Width    int      `json:"width"`    // of the terminal that standard output is
+	Terminal bool     `json:"terminal"`        // standard error is one
+	Width    int      `json:"width"`           // of the terminal that standard output is
+	Input    []byte   `json:"input,omitempty"` // standard input, of a command that reads it
 
 	// UID is whose process it came from. That is what the kernel says, not the client.
 	UID int `json:"-"`
@@ -35,8 +36,8 @@ type answer struct {
 
 // Bounds of clients.
 const (
-	maxRequest = 64 << 10 // bytes that one may send
-	maxClients = 64       // at a time; others wait
+	maxRequest = 128 << 10 // bytes that one may send
+	maxClients = 64        // at a time; others wait
 	// patience is how long a client may take to say what it wants, or to take what it is told.
 	patience = time.Minute
 )

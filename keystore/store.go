@@ -20,6 +20,7 @@
 //	<state>/lineages/<name>/state.json    records: the state, and the ledger's head
 //	<state>/lineages/<name>/ledger.jsonl  records: the ledger, a line an entry
 //	<state>/lineages/<name>/journal.jsonl for people: what was done; journal.jsonl.1 is older
+//	<state>/lineages/<name>/reports.json  what clients told of pin validations that failed
 //	<state>/lineages/<name>/keys/<spki sha256, hex>.pem
 //	<state>/lineages/<name>/certs/<n>/{cert,chain,fullchain,privkey,combined}.pem
 //	<state>/lineages/<name>/live -> certs/<n>
@@ -257,6 +258,7 @@ type Lineage struct {
 	Keys    *Keys
 	Live    *Live
 	Journal *Journal
+	Reports *Reports
 }
 
 // Lineage returns the lineage of that name, whether or not it has anything on
@@ -266,7 +268,7 @@ func (s *Store) Lineage(name string) (*Lineage, error) {
 		return nil, fmt.Errorf("%q cannot name a lineage: want up to 200 lower-case letters, digits, '.', '_' and '-', with a letter or digit first", name)
 	}
 	p := &place{store: s, name: name, dir: s.lineageDir(name)}
-	return &Lineage{Records: &Records{p}, Keys: &Keys{p}, Live: &Live{p}, Journal: &Journal{p}}, nil
+	return &Lineage{Records: &Records{p}, Keys: &Keys{p}, Live: &Live{p}, Journal: &Journal{p}, Reports: &Reports{p}}, nil
 }
 
 func (s *Store) lineageDir(name string) string { return s.dir + "/lineages/" + name }

@@ -101,7 +101,7 @@ func (p Published) Enforced(now Clients, t time.Time) bool {
 // Over returns since when no client should be enforcing the pin set any more; zero while one
 // may be.
 func (p Published) Over(now Clients, t time.Time) time.Time {
-	end := p.until(now)
+	end := p.Until(now)
 	if end.IsZero() || !t.After(end) || (!p.said.IsZero() && p.said.Before(end)) {
 		return p.said
 	}

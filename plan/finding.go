@@ -63,7 +63,7 @@ const (
 
 // What clients report: Reports. The first two are about one group each: Target: its ID.
 const (
-	ReportedInUse         Code = "reported-in-use"         // nobody should hold the pin set any more: Channel, Version, Time
+	ReportedInUse         Code = "reported-in-use"         // nobody should hold the pin set any more: Channel, Version, Time, Retired; Pins: those refused
 	ReportedLockedOut     Code = "reported-locked-out"     // they refuse a key of ours that was served: Channel, Version, Pins
 	ReportedInterception  Code = "reported-interception"   // a key that is none of ours was served: Pins
 	ReportedUnknownPins   Code = "reported-unknown-pins"   // they hold a pin set that keepkey never published
@@ -97,7 +97,6 @@ const (
 	ThisHost         Code = "this-host"           // Target: its ID
 	NoSuchReport     Code = "no-such-report"      // Target: its ID
 	ReportsWhole     Code = "reports-whole"       //
-	HostNotOurs      Code = "host-not-ours"       // Target: the host of a report
 	// Why a lineage is not dropped.
 	LineageConfigured Code = "lineage-configured"
 	PinSetsEnforced   Code = "pin-sets-enforced" // Gate
@@ -142,6 +141,7 @@ type Finding struct {
 	Time        time.Time
 	Gate        Verdict
 	Compromised bool // the rollover in question is of a compromised key
+	Retired     bool // a person said that no client carries the pin set
 	// CanRotate says that a backup key is there that could take over.
 	CanRotate bool
 	Expires   time.Time // of the certificate that stays in use meanwhile

@@ -156,7 +156,7 @@ func (p *planner) all() {
 	p.differing()
 	p.add(publish...)
 	p.plan.Problems = append(p.plan.Problems, ledgerProblems(in)...)
-	problems, notes := in.reported()
+	problems, notes := in.ReportFindings()
 	p.plan.Problems, p.plan.Notes = append(p.plan.Problems, problems...), append(p.plan.Notes, notes...)
 	p.add(servings(in)...)
 	if c := in.State.Certificate; c != nil && windowStale(in) {

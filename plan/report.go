@@ -184,7 +184,7 @@ func (in Input) serving(all []ReportedKey, rep report.Report, at time.Time) []Re
 		return all
 	}
 	ours := func(k ReportedKey) int {
-		if in.State.key(k.Pin) != nil {
+		if in.Has(k.Pin) {
 			return 1
 		}
 		return 0

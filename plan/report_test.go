@@ -417,7 +417,7 @@ func TestAFloodOfForgedReportsPushesOutNothingThatClosesTheGate(t *testing.T) {
 	if one != maxPerSource {
 		t.Errorf("one source has %d groups, want %d", one, maxPerSource)
 	}
-	problems, _ := in.reported()
+	problems, _ := in.ReportFindings()
 	if len(problems) > 6 {
 		t.Errorf("%d problems", len(problems))
 	}

@@ -54,7 +54,7 @@ func (in Input) meaning(g ReportGroup, at time.Time) Reported {
 		}
 	}
 	for _, k := range g.Served {
-		switch ours := in.State.key(k.Pin) != nil; {
+		switch ours := in.Has(k.Pin); {
 		case !ours:
 			r.Codes = append(r.Codes, ReportedInterception)
 		case k.Matched:
@@ -67,6 +67,12 @@ func (in Input) meaning(g ReportGroup, at time.Time) Reported {
 	r.Codes = slices.Compact(r.Codes)
 	return r
 }
+
+// Published reports whether keepkey published exactly these pins.
+func (in Input) Published(pins []pinset.Pin) bool { return len(in.published(pins)) > 0 }
+
+// Has reports whether a key is one of the lineage's.
+func (in Input) Has(key pinset.Pin) bool { return in.State.key(key) != nil }
 
 // held returns the pin set in the ledger that clients with these pins hold, and since when
 // nobody should be enforcing it.
@@ -114,15 +120,15 @@ type ReportSum struct {
 	IDs     []string // of the groups
 }
 
-// reported returns what people should know of the reports. Of one kind there is one finding,
+// ReportFindings returns what people should know of the reports. Of one kind there is one finding,
 // however many reports there are, but for pin sets in the ledger, of which each has its own.
-func (in Input) reported() (problems, notes []Finding) {
+func (in Input) ReportFindings() (problems, notes []Finding) {
 	if err := in.Disk.ReportsProblem; err != nil {
 		return []Finding{{Code: ReportsDamaged, Err: err}}, nil
 	}
 	all := in.Reported()
 	for _, r := range all {
-		f := Finding{Channel: r.Set.Channel, Version: r.Set.Version, Target: r.ID, Reports: sum(r), Time: r.Over}
+		f := Finding{Channel: r.Set.Channel, Version: r.Set.Version, Target: r.ID, Reports: sum(r), Time: r.Over, Retired: r.Set.Retired}
 		for _, code := range r.Codes {
 			if f.Code = code; code == ReportedInUse || code == ReportedLockedOut {
 				f.Pins = in.refused(r)
@@ -154,7 +160,7 @@ func (in Input) reported() (problems, notes []Finding) {
 func (in Input) refused(r Reported) []pinset.Pin {
 	var pins []pinset.Pin
 	for _, k := range r.Served {
-		if !k.Matched && in.State.key(k.Pin) != nil {
+		if !k.Matched && in.Has(k.Pin) {
 			pins = append(pins, k.Pin)
 		}
 	}
@@ -166,7 +172,7 @@ func (in Input) notOurs(all []Reported) []pinset.Pin {
 	var pins []pinset.Pin
 	for _, r := range all {
 		for _, k := range r.Served {
-			if in.State.key(k.Pin) == nil && !slices.Contains(pins, k.Pin) {
+			if !in.Has(k.Pin) && !slices.Contains(pins, k.Pin) {
 				pins = append(pins, k.Pin)
 			}
 		}

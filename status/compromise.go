@@ -38,10 +38,16 @@ func Compromise(in plan.Input, a plan.Action) []string {
 		return append(lines, "no client is locked out: no server presents these keys")
 	}
 	s := fmt.Sprintf("the backup key %s takes over", a.Pin)
-	v := plan.Gate(in, a.Pin)
+	v := plan.EmergencyGate(in, a.Pin)
+	none := "no client is locked out"
+	var reported []string
+	for _, r := range v.Reported {
+		none = "no client that the ledger counts is locked out"
+		reported = append(reported, "locked out are clients that hold "+heldSet(r)+", if the reports that there are such clients are not forged")
+	}
 	switch {
 	case v.Open:
-		return append(lines, s+"; no client is locked out: every pin set that may be enforced has its pin")
+		return append(append(lines, s+"; "+none+": every pin set that may be enforced has its pin"), reported...)
 	case len(v.Obstacles) == 0:
 		return append(lines, s+"; nobody knows which clients are locked out: the gate is "+gateText(v))
 	}
@@ -49,7 +55,7 @@ func Compromise(in plan.Input, a plan.Action) []string {
 	for _, o := range v.Obstacles {
 		who = append(who, fmt.Sprintf("version %d on channel %s", o.Version, o.Channel))
 	}
-	return append(lines, s+"; locked out, until they get a newer pin set, are clients with "+strings.Join(who, ", "))
+	return append(append(lines, s+"; locked out, until they get a newer pin set, are clients with "+strings.Join(who, ", ")), reported...)
 }
 
 // valid counts the certificates of a key that can be revoked.

@@ -16,6 +16,8 @@ type Gate struct {
 	Open      bool       `json:"open"`
 	OpensAt   time.Time  `json:"opens_at,omitzero"` // by itself; zero when a person is needed
 	Obstacles []Obstacle `json:"obstacles,omitempty"`
+	// Reported are pin sets that lack the key and that clients enforce, as they report.
+	Reported []InUse `json:"reported,omitempty"`
 	// Shut is what keeps the gate closed, whatever the pin sets say: a problem's code.
 	Shut plan.Code `json:"shut,omitempty"`
 	Text string    `json:"text"`
@@ -42,6 +44,14 @@ func GateOf(name string, v plan.Verdict) Gate {
 		g.Do = []string{
 			"if clients pin this key, list the channels by which they get its pins in the configuration, such as: " + compiledIn,
 			"if no client does, say so in the configuration: channels: []",
+		}
+	case plan.ReportsDamaged:
+		g.Do = mendReports(name)
+	}
+	for _, r := range v.Reported {
+		g.Reported = append(g.Reported, InUse{ID: r.ID, Channel: r.Set.Channel, Version: r.Set.Version, Over: r.Over, Last: r.Last})
+		if !v.Open {
+			g.Do = append(g.Do, dismissal(name, r.ID))
 		}
 	}
 	for _, o := range v.Obstacles {
@@ -95,6 +105,8 @@ func gateText(v plan.Verdict) string {
 		return "closed, since nobody knows which clients pin: the configuration names no channel"
 	case v.Shut == plan.LedgerDamaged:
 		return "closed, since the ledger is not whole"
+	case v.Shut == plan.ReportsDamaged:
+		return "closed, since what clients reported can't be read"
 	case v.Shut != "":
 		return fmt.Sprintf("closed, since what is out there is not what is on record (%s)", v.Shut)
 	case !v.OpensAt.IsZero():
@@ -120,6 +132,9 @@ func obstacles(v plan.Verdict) string {
 			s += " and may be enforced until then"
 		}
 		why = append(why, s)
+	}
+	for _, r := range v.Reported {
+		why = append(why, "clients report that they enforce "+heldSet(r)+", which lacks the key's pin")
 	}
 	return strings.Join(why, "; ")
 }

@@ -80,7 +80,7 @@ func ProblemOf(name string, f plan.Finding) Problem {
 	if f.Blocks || f.Urgent {
 		p.Severity = Critical
 	}
-	for _, words := range []func(*Problem, string, plan.Finding) bool{lostState, lostKeys, publishing, outThere, serving, putOff, issuing, waiting, refused, running} {
+	for _, words := range []func(*Problem, string, plan.Finding) bool{lostState, lostKeys, publishing, outThere, reporting, serving, putOff, issuing, waiting, refused, running} {
 		if words(&p, name, f) {
 			p.Subject = short(p.Subject)
 			return p

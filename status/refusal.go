@@ -86,6 +86,12 @@ func refused(p *Problem, name string, f plan.Finding) bool {
 	case plan.LedgerWhole:
 		p.Subject = "the ledger is whole, and says more than a new one could"
 		return p.say(unchanged)
+	case plan.NoSuchReport:
+		p.Subject = fmt.Sprintf("there are no reports with the ID %q", f.Target)
+		return p.say(unchanged, "see those that there are: keepkey report list --name "+name)
+	case plan.ReportsWhole:
+		p.Subject = "what clients reported is not damaged"
+		return p.say(unchanged)
 	case plan.LineageConfigured:
 		p.Subject = "the configuration names this certificate"
 		return p.say(unchanged, "take it out of the configuration first")

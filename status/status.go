@@ -26,6 +26,7 @@ type Lineage struct {
 	Channels    map[string]Channel `json:"channels"`
 	Rollover    *Rollover          `json:"rollover"`
 	Hosts       []Host             `json:"hosts"`
+	Reports     *Reports           `json:"reports,omitempty"` // of clients
 	Next        *Action            `json:"next"`
 	Renewal     *Action            `json:"renewal"` // the next one
 	Problems    []Problem          `json:"problems"`
@@ -113,7 +114,7 @@ func Of(in plan.Input, p plan.Plan) Lineage {
 		l.Renewal = &a
 	}
 	l.setCertificate(in)
-	l.Keys = keysOf(in.State)
+	l.Keys, l.Reports = keysOf(in.State), reportsOf(in)
 	l.setGates(in)
 	clients := in.Goal.Clients()
 	for _, pub := range in.Ledger.Published() { // the newest of each channel comes last
