@@ -21,7 +21,7 @@ var mayImport = map[string][]string{
 	"keepkey/daemon":                  {"keepkey/apply", "keepkey/config", "keepkey/report"},
 	"keepkey/page":                    {"keepkey/pinset", "keepkey/plan", "keepkey/status"},
 	"keepkey/status":                  {"keepkey/pinset", "keepkey/plan"},
-	"keepkey/apply":                   {"keepkey/acme", "keepkey/acme/dns", "keepkey/config", "keepkey/hooks", "keepkey/internal/trusted", "keepkey/keystore", "keepkey/pinset", "keepkey/pinset/format", "keepkey/plan", "keepkey/report"},
+	"keepkey/apply":                   {"keepkey/acme", "keepkey/acme/dns", "keepkey/config", "keepkey/hooks", "keepkey/internal/trusted", "keepkey/keystore", "keepkey/pinset", "keepkey/pinset/format", "keepkey/plan", "keepkey/report", "keepkey/status"},
 	"keepkey/plan":                    {"keepkey/pinset", "keepkey/report"},
 	"keepkey/config":                  {"keepkey/hooks", "keepkey/internal/nearest", "keepkey/internal/trusted", "keepkey/pinset", "keepkey/pinset/format"},
 	"keepkey/invariant":               {"keepkey/internal/durable", "keepkey/keystore", "keepkey/pinset", "keepkey/plan"},

@@ -280,5 +280,6 @@ func (r *Runner) RestartLedger(ctx context.Context, cert config.Certificate) err
 	if _, err := l.store.Records.Restart(l.records, l.records.State, entries, in.Now); err != nil {
 		return errors.Join(err, errCommit)
 	}
+	l.journal(plan.Event{At: in.Now, Action: plan.RestartLedger})
 	return nil
 }

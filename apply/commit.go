@@ -9,8 +9,10 @@ import (
 	"time"
 
 	"keepkey/acme"
+	"keepkey/config"
 	"keepkey/pinset"
 	"keepkey/plan"
+	"keepkey/status"
 )
 
 // errCommit marks a failed swap of the records: either content may be on disk, so
@@ -70,23 +72,47 @@ func (l *lineage) journal(e plan.Event) {
 	}
 }
 
-// Journal returns what was done for a lineage, the oldest first.
+// Journal returns what was done for a lineage, the oldest first; with an error, what can be
+// read of it.
 func (r *Runner) Journal(name string) ([]plan.Event, error) {
 	store, err := r.Store.Lineage(name)
 	if err != nil {
 		return nil, err
 	}
 	lines, err := store.Journal.Lines()
-	if err != nil {
-		return nil, err
-	}
 	var events []plan.Event
 	for _, line := range lines {
 		if e, ok := plan.ParseEvent(line); ok {
 			events = append(events, e)
 		}
 	}
-	return events, nil
+	if lost := len(lines) - len(events); lost > 0 {
+		err = errors.Join(err, fmt.Errorf("the journal has lines that can't be read: %d of %d", lost, len(lines)))
+	}
+	return events, err
+}
+
+// History returns what is on record of what was done for a certificate, as far as it can be
+// read.
+func (r *Runner) History(cert config.Certificate) (status.History, error) {
+	store, err := r.Store.Lineage(cert.Name)
+	if err != nil {
+		return status.History{}, err
+	}
+	var unread []error
+	entries, err := store.Records.Past()
+	if err != nil {
+		unread = append(unread, err)
+	}
+	events, err := r.Journal(cert.Name)
+	if err != nil {
+		unread = append(unread, err)
+	}
+	hooks := make(map[string]string)
+	for _, h := range cert.Deploy {
+		hooks[h.ID()] = h.String()
+	}
+	return status.HistoryOf(cert.Name, events, entries, hooks, unread), nil
 }
 
 // sameBesidesClock reports whether a change is not worth a write.

@@ -2,8 +2,10 @@ package apply_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"keepkey/apply"
 	"keepkey/hooks"
 	"keepkey/internal/acmetest"
+	"keepkey/pinset"
 	"keepkey/plan"
 )
 
@@ -85,6 +88,42 @@ func TestTheJournalSaysWhatWasDoneAndForWhom(t *testing.T) {
 				t.Errorf("a key without a pin: %+v", e)
 			}
 		}
+	}
+}
+
+func TestTheJournalHasWhatAPersonDeclared(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, acmetest.Options{})
+	cert := w.pinned("api")
+	w.mustRenew(cert, apply.Options{})
+	s := w.state(cert)
+	active, backup := s.Active().Pin, s.Backups()[0].Pin
+	r := w.runner()
+	r.By = plan.AskedByPerson + " ann"
+	if err := r.Rotate(t.Context(), cert, apply.RotateOptions{Compromised: true, Key: apply.BackupKeys}); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Rotate(t.Context(), cert, apply.RotateOptions{Compromised: true, AcceptBreakage: true}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(w.dir, "state/lineages/api/ledger.jsonl")); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.RestartLedger(t.Context(), cert); err != nil {
+		t.Fatal(err)
+	}
+	events, err := r.Journal("api")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range events {
+		if e.By == r.By && (e.Action == plan.DeclareCompromise || e.Action == plan.RestartLedger) {
+			got = append(got, fmt.Sprint(e.Action, e.Keys))
+		}
+	}
+	if want := []string{fmt.Sprint(plan.DeclareCompromise, []pinset.Pin{backup}), fmt.Sprint(plan.DeclareCompromise, []pinset.Pin{active}), fmt.Sprint(plan.RestartLedger, []pinset.Pin(nil))}; !slices.Equal(got, want) {
+		t.Errorf("the journal has %q, want %q", got, want)
 	}
 }
 

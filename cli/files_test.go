@@ -178,7 +178,7 @@ var goldenLineages = []string{"compromised", "places", "restarted", "rollover", 
 
 // looking are the commands that change nothing.
 var looking = []string{
-	"status", "status --json", "plan", "plan --json", "pins", "pins --json --all", "pins --format json --name %s", "ledger verify",
+	"status", "status --json", "plan", "plan --json", "log", "log --json", "pins", "pins --json --all", "pins --format json --name %s", "ledger verify",
 	"renew --dry-run --force", "rotate --name %s --dry-run", "rotate --name %s --compromised --dry-run",
 	"adopt --name %s --dry-run",
 }

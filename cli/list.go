@@ -26,17 +26,23 @@ func look(g *globals, s *selection) (*apply.Runner, []config.Certificate, error)
 	if err != nil {
 		return nil, nil, err
 	}
+	runner, err := reader(g, cfg)
+	return runner, certs, err
+}
+
+// reader returns a runner that only looks.
+func reader(g *globals, cfg *config.Config) (*apply.Runner, error) {
 	log, err := g.logger(newProgress(g.env, 0))
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	store, err := keystore.Open(cfg.State, cfg.Group)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	runner := &apply.Runner{Store: store, Now: g.env.Now, Log: log}
 	runner.Configure(namesOf(cfg))
-	return runner, certs, nil
+	return runner, nil
 }
 
 // show prints a list as JSON or, each item with print, for people. With problems

@@ -160,6 +160,7 @@ var placesOfPaths = []place{
 	{name: "key", path: "state/lineages/api/keys/*.pem", stored: true, takes: "hard link"},
 	{name: "state.json", path: "state/lineages/api/state.json", stored: true, takes: "hard link, for all to read"},
 	{name: "ledger", path: "state/lineages/api/ledger.jsonl", stored: true, takes: "hard link, for all to read"},
+	{name: "journal", path: "state/lineages/api/journal.jsonl", stored: true, takes: "all", through: "hard link"},
 	{name: "live", path: "state/lineages/api/live", stored: true, takes: "hard link, another's, for all to write, for all to read, empty, huge, missing"},
 	{name: "certs", path: "state/lineages/api/certs", dir: true, stored: true, takes: "for all to write, for all to read, missing"},
 	{name: "version", path: "state/lineages/api/certs/1", dir: true, stored: true, takes: "all"},

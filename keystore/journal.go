@@ -26,25 +26,24 @@ func (j *Journal) Add(line []byte) error {
 	return durable.AppendLine(j.path(), line, maxJournal, secret)
 }
 
-// Lines returns all lines that there are, the oldest first. They are what lies on the disk:
-// nothing proves them.
+// Lines returns the lines that there are, the oldest first; with an error, those of the file
+// that can be read. They are what lies on the disk: nothing proves them. A last line without
+// an end is left out: somebody writes it, or a crash took the rest.
 func (j *Journal) Lines() ([][]byte, error) {
 	var lines [][]byte
+	var problems []error
 	for _, path := range []string{durable.Older(j.path()), j.path()} {
 		data, err := readRecord(path, maxFile)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, err
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			problems = append(problems, err)
 		}
 		for line := range bytes.Lines(data) {
-			if line = bytes.TrimSuffix(line, []byte("\n")); len(line) > 0 {
+			if line, whole := bytes.CutSuffix(line, []byte("\n")); whole && len(line) > 0 {
 				lines = append(lines, line)
 			}
 		}
 	}
-	return lines, nil
+	return lines, errors.Join(problems...)
 }
 
 func (j *Journal) path() string { return j.dir + "/journal.jsonl" }

@@ -135,6 +135,20 @@ func (r *Records) load(data []byte) (Snapshot, error) {
 	return s, nil
 }
 
+// Past returns the entries of the ledger for people to read. With an error they are those
+// that can be read, and nothing proves them.
+func (r *Records) Past() ([]pinset.Entry, error) {
+	s, err := r.Load()
+	if err == nil {
+		err = s.LedgerProblem
+	}
+	if err == nil {
+		return s.Ledger.Entries(), nil
+	}
+	lines, _ := readRecord(r.ledgerPath(), maxLedger) // what is wrong is known
+	return pinset.Legible(lines), err
+}
+
 // Swap replaces the state and, unless entry is nil, adds an entry to the ledger in the
 // same step. It returns what [Records.Load] would return next. If the records are no
 // longer what old says, the error is [ErrConflict].

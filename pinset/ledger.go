@@ -218,11 +218,23 @@ func ParseLedger(data []byte, head Head) (l Ledger, torn bool, err error) {
 // it is believed.
 func Known(data []byte) map[string]Clients {
 	known := make(map[string]Clients)
-	for line := range bytes.Lines(data) {
-		e, err := parseEntry(bytes.TrimSuffix(line, []byte("\n")))
-		if err == nil && e.publishes() && e.check() == nil {
+	for _, e := range Legible(data) {
+		if e.publishes() {
 			known[e.Channel] = known[e.Channel].Longer(Clients{*e.Lifetime, e.Cache.Duration})
 		}
 	}
 	return known
+}
+
+// Legible returns the entries of a ledger that can be read, for people: it may be damaged,
+// and nothing proves them.
+func Legible(data []byte) []Entry {
+	var entries []Entry
+	for line := range bytes.Lines(data) {
+		e, err := parseEntry(bytes.TrimSuffix(line, []byte("\n")))
+		if err == nil && e.check() == nil {
+			entries = append(entries, e)
+		}
+	}
+	return entries
 }

@@ -45,6 +45,7 @@ const (
 	AdoptKey          Kind = "adopt-key"
 	DismissReport     Kind = "dismiss-report"
 	RestartReports    Kind = "restart-reports"
+	RestartLedger     Kind = "restart-ledger" // in the journal alone
 )
 
 // Upkeep reports whether actions of the kind are not worth telling anybody of.

@@ -14,17 +14,19 @@ type Event struct {
 	Reason WhyCode   `json:"reason,omitempty"`
 	By     string    `json:"by,omitempty"` // who asked for it: see [AskedByDaemon]
 	// Entry is the number of the ledger's entry that was made with it.
-	Entry   int        `json:"entry,omitempty"`
-	Role    Role       `json:"role,omitempty"`
-	Pin     pinset.Pin `json:"pin,omitzero"`  // of the key that it is about
-	From    pinset.Pin `json:"from,omitzero"` // of the key that was active before
-	Channel string     `json:"channel,omitempty"`
-	Version int        `json:"version,omitempty"` // of the certificate, or with a channel of the pin set
-	Target  string     `json:"target,omitempty"`
-	Serial  string     `json:"serial,omitempty"`
-	Expires time.Time  `json:"expires,omitzero"` // of the certificate
-	Host    string     `json:"host,omitempty"`
-	Error   string     `json:"error,omitempty"` // why it failed; "" when it was done
+	Entry int        `json:"entry,omitempty"`
+	Role  Role       `json:"role,omitempty"`
+	Pin   pinset.Pin `json:"pin,omitzero"`  // of the key that it is about
+	From  pinset.Pin `json:"from,omitzero"` // of the key that was active before
+	// Keys are those that were declared compromised.
+	Keys    []pinset.Pin `json:"keys,omitempty"`
+	Channel string       `json:"channel,omitempty"`
+	Version int          `json:"version,omitempty"` // of the certificate, or with a channel of the pin set
+	Target  string       `json:"target,omitempty"`
+	Serial  string       `json:"serial,omitempty"`
+	Expires time.Time    `json:"expires,omitzero"` // of the certificate
+	Host    string       `json:"host,omitempty"`
+	Error   string       `json:"error,omitempty"` // why it failed; "" when it was done
 }
 
 // Who has something done. A person's name follows after a blank, where it is known.
@@ -53,8 +55,13 @@ func EventOf(was, is State, a Action, r Result) (e Event, worth bool) {
 	if r.Began || r.Hook != "" || r.Order != nil || r.Sight != nil || a.Kind.Upkeep() {
 		return Event{}, false
 	}
-	if a.Kind == GenerateKey {
+	switch a.Kind {
+	case GenerateKey:
 		e.Pin = r.Pin
+	case DeclareCompromise:
+		if e.Keys = a.Keys; len(e.Keys) == 0 && was.Active() != nil {
+			e.Keys = []pinset.Pin{was.Active().Pin}
+		}
 	}
 	if c := r.Certificate; c != nil {
 		e.Version, e.Serial, e.Expires, e.Pin = c.Version, c.Serial, c.NotAfter, c.Pin

@@ -34,10 +34,12 @@ func TestJSONKeepsItsNames(t *testing.T) {
 		{status.Rollover{}, "from to asked switched compromised"},
 		{status.Host{}, "id hostname this installed deployed checked addresses"},
 		{status.Address{}, "address looked served"},
-		{status.Problem{}, "code severity subject safe do blocks"},
+		{status.Problem{}, "id code severity subject safe do blocks"},
 		{status.Plan{}, "name actions problems notes"},
 		{status.Action{}, "action at reason text why role channel pin_set version target host"},
 		{status.Pins{}, "name domains version keys"},
+		{status.History{}, "name events unread"},
+		{status.Event{}, "at action reason by person text why error entry role pin from keys channel version target serial not_after host"},
 	} {
 		typ := reflect.TypeOf(tt.of)
 		var names []string
@@ -66,7 +68,7 @@ func TestJSONHasNoNullLists(t *testing.T) {
 	t.Parallel()
 	in := plan.Input{Goal: plan.Goal{Name: "api", Domains: []string{"api.example.com"}}, Now: time.Now()}
 	for _, v := range []any{
-		status.Of(in, plan.Plan{}), status.Of(in, plan.Next(in)), status.PlanOf("api", plan.Plan{}), status.PinsOf(in, true),
+		status.Of(in, plan.Plan{}), status.Of(in, plan.Next(in)), status.PlanOf("api", plan.Plan{}), status.PinsOf(in, true), status.HistoryOf("api", nil, nil, nil, nil),
 	} {
 		data, err := json.Marshal(v)
 		if err != nil {
