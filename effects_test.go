@@ -32,6 +32,7 @@ var unmarked = map[string]string{
 	"acme/webroot.go root.Remove":             "within \"clean up challenge\"",
 	"acme/challenge.go s.provider.Present":    "within \"present challenge\"",
 	"acme/process.go d.DialContext":           "looks only",
+	"apply/health.go c.connecting.TryLock":    "a lock within the process",
 	"apply/look.go d.DialContext":             "looks only",
 	"cli/cli.go c.Args().Present":             "arguments of the command line",
 	"daemon/schedule.go heap.Remove":          "of a heap",

@@ -84,6 +84,23 @@ func (l *lineage) caKnown(now time.Time) plan.CA {
 	return c.health.of(l.cert.Domains, l.began, now)
 }
 
+// TryAgain has CAs be asked again that did not answer lately, as a new process would:
+// somebody wants something done, and may have seen to what was wrong. What a CA asked for
+// itself stays in force.
+func (r *Runner) TryAgain() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range r.cas {
+		c.mu.Lock()
+		c.health.inRow, c.health.silent, c.windows = 0, quiet{}, health{}
+		c.mu.Unlock()
+		if c.connecting.TryLock() { // else it is being asked just now
+			c.err = nil
+			c.connecting.Unlock()
+		}
+	}
+}
+
 // heard notes what the CA made of an action, for all lineages that use it. That it asks
 // to be left alone goes on record, for later runs.
 func (l *lineage) heard(err error) {

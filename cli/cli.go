@@ -48,6 +48,9 @@ type Env struct {
 	// Become has the process begin anew as another user; see [Become]. Without it keepkey
 	// runs as who it is.
 	Become func(uid int, config string) error
+	// OnlyHanded has a daemon do what commands hand to it, and nothing of its own. Tests
+	// want both apart.
+	OnlyHanded bool
 
 	daemon *service // that runs the command for somebody else
 	asker  string   // who that is

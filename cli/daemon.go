@@ -77,6 +77,11 @@ func (g *globals) serve(ctx context.Context, cfg *config.Config) error {
 	s.daemon.Work = func(ctx context.Context, cert config.Certificate) apply.Report {
 		return runner.Renew(ctx, cert, apply.Options{})
 	}
+	if g.env.OnlyHanded {
+		s.daemon.Work = func(_ context.Context, cert config.Certificate) apply.Report {
+			return apply.Report{Name: cert.Name, Wake: g.env.Now().AddDate(1000, 0, 0)}
+		}
+	}
 	systemd := daemon.SystemdOf(g.env.Getenv)
 	if systemd.Watchdog > 0 {
 		s.daemon.Beat, s.daemon.BeatEvery = func() { systemd.Tell("WATCHDOG=1") }, systemd.Watchdog/3
@@ -196,8 +201,11 @@ func (s *service) run(ctx context.Context, r daemon.Request, stdout, stderr io.W
 		complain(env, err.Error())
 		return exitUsage
 	}
-	s.g.log.Info("a user hands work over", "user", env.asker, "command", strings.Join(r.Args[1:], " "))
-	return Run(ctx, env)
+	log := s.g.log.With("user", env.asker, "command", strings.Join(r.Args[1:], " "))
+	log.Info("a user hands work over")
+	exit := Run(ctx, env)
+	log.Info("that work has ended", "status", exit)
+	return exit
 }
 
 // statusError is the exit status of a command that was handed over.

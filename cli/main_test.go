@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"syscall"
@@ -20,6 +21,12 @@ import (
 
 // clockEnv moves the clock of the keepkey that the tests run, by a duration.
 const clockEnv = "KEEPKEY_TEST_CLOCK_OFFSET"
+
+// clockFileEnv names a file with another duration, which counts as it is at each moment.
+const clockFileEnv = "KEEPKEY_TEST_CLOCK_FILE"
+
+// handedEnv has a daemon that the tests run do what is handed to it, and nothing else.
+const handedEnv = "KEEPKEY_TEST_ONLY_HANDED"
 
 // killEnv names the effect in whose place the keepkey that the tests run is killed,
 // counted from 1.
@@ -62,14 +69,20 @@ func keepkey() {
 	if mask, err := strconv.ParseInt(os.Getenv(umaskEnv), 8, 32); err == nil {
 		syscall.Umask(int(mask))
 	}
-	offset, _ := time.ParseDuration(os.Getenv(clockEnv))           // none when it is not set
+	offset, _ := time.ParseDuration(os.Getenv(clockEnv)) // none when it is not set
+	clock := os.Getenv(clockFileEnv)
+	now := func() time.Time {
+		data, _ := os.ReadFile(clock) // none when it is not set
+		moved, _ := time.ParseDuration(string(data))
+		return time.Now().Add(offset + moved)
+	}
 	timeout, _ := time.ParseDuration(os.Getenv(requestTimeoutEnv)) // the usual when it is not set
 	var out bytes.Buffer
 	env := cli.Env{
 		Args: os.Args, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv,
-		Now: func() time.Time { return time.Now().Add(offset) }, RequestTimeout: timeout, Become: cli.Become,
+		Now: now, RequestTimeout: timeout, Become: cli.Become, OnlyHanded: os.Getenv(handedEnv) != "",
 	}
-	if os.Getenv(adviceEnv) != "" {
+	if os.Getenv(adviceEnv) != "" && !slices.Contains(os.Args, "daemon") {
 		env.Stdout, env.Stderr = io.MultiWriter(os.Stdout, &out), io.MultiWriter(os.Stderr, &out)
 	}
 	status := cli.Run(ctx, env)

@@ -14,7 +14,7 @@ const mistakes = "../testdata/mistakes"
 // told. The README there says how to add one.
 func TestMistakes(t *testing.T) {
 	t.Parallel()
-	runScripts(t, mistakes)
+	runScripts(t, scriptsIn(t, mistakes), false)
 }
 
 // mistake is the line with which each mistake begins.

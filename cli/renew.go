@@ -246,6 +246,7 @@ func (g *globals) locked(ctx context.Context, cfg *config.Config, p *progress, d
 	}
 	ctx = apply.For(ctx, apply.Caller{Log: g.log, By: g.by()})
 	if d := g.env.daemon; d != nil {
+		d.runner.TryAgain()
 		err := do(ctx, d.runner)
 		// Whatever came of it, other things may be due now. A daemon that ends looks when it
 		// begins again.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -27,17 +28,24 @@ defaults: {challenge: {http-01: {listen: "$HTTP"}}}
 // says what the scripts can use besides testscript's own commands.
 func TestScripts(t *testing.T) {
 	t.Parallel()
-	runScripts(t, scripts)
+	runScripts(t, scriptsIn(t, scripts), false)
 }
 
-// runScripts runs the scripts in a directory, and tries every command that keepkey
-// recommends meanwhile.
-func runScripts(t *testing.T, dir string) {
-	if files, err := filepath.Glob(dir + "/*.txtar"); err != nil || len(files) < 8 {
+// scriptsIn lists the scripts in a directory.
+func scriptsIn(t *testing.T, dir string) []string {
+	t.Helper()
+	files, err := filepath.Glob(dir + "/*.txtar")
+	if err != nil || len(files) < 8 {
 		t.Fatalf("%d scripts (%v): the test looks in the wrong place", len(files), err)
 	}
+	return files
+}
+
+// runScripts runs scripts, and tries every command that keepkey recommends meanwhile. Or it
+// has a daemon beside each, to which its commands are handed.
+func runScripts(t *testing.T, files []string, besideDaemon bool) {
 	advice := ""
-	if !testing.Short() && !raceDetector {
+	if !testing.Short() && !raceDetector && !besideDaemon {
 		advice = t.TempDir()
 		t.Cleanup(func() {
 			problems, tried, err := adviceProblems(advice)
@@ -48,7 +56,7 @@ func runScripts(t *testing.T, dir string) {
 		})
 	}
 	testscript.Run(t, testscript.Params{
-		Dir:                 dir,
+		Files:               files,
 		WorkdirRoot:         fastDir(t),
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
@@ -60,12 +68,18 @@ func runScripts(t *testing.T, dir string) {
 				return err
 			}
 			env.Defer(ca.Close)
-			env.Values[worldKey{}] = &world{ca: ca}
+			w := &world{ca: ca, outside: fastDir(t)}
+			env.Values[worldKey{}] = w
 			env.Setenv("DIRECTORY", ca.Directory)
 			env.Setenv("HTTP", ca.HTTPAddr)
 			env.Setenv("DNS", ca.DNS.Addr)
 			env.Setenv(adviceEnv, advice)
+			env.Setenv(clockFileEnv, w.clockFile())
 			env.Setenv("KEEPKEY_CONFIG", filepath.Join(env.WorkDir, "config.yaml"))
+			if besideDaemon {
+				w.daemon = &scriptDaemon{t: t, name: filepath.Base(env.WorkDir), dir: env.WorkDir, outside: w.outside, env: slices.Clone(env.Vars)}
+				env.Defer(w.daemon.end)
+			}
 			return os.WriteFile(filepath.Join(env.WorkDir, "ca.pem"), ca.CAPEM, 0o600)
 		},
 	})
@@ -90,16 +104,23 @@ func TestEveryScriptCommandIsExplained(t *testing.T) {
 type world struct {
 	ca          *acmetest.Server
 	clock, skew time.Duration
+	outside     string        // a directory of ours that the script does not see
+	daemon      *scriptDaemon // or nil
 }
 
 type worldKey struct{}
 
 func worldOf(ts *testscript.TestScript) *world { return ts.Value(worldKey{}).(*world) }
 
+// clockFile says what time it is for keepkey, also for one that runs.
+func (w *world) clockFile() string { return filepath.Join(w.outside, "clock") }
+
 // setClocks has keepkey and the CA see the time that the script wants.
 func (w *world) setClocks(ts *testscript.TestScript) {
-	ts.Setenv(clockEnv, (w.clock + w.skew).String())
-	w.ca.SetClock(w.clock)
+	w.ca.SetClock(w.clock) // first: a daemon may have something to do at that moment
+	next := w.clockFile() + ".next"
+	ts.Check(os.WriteFile(next, []byte((w.clock + w.skew).String()), 0o600))
+	ts.Check(os.Rename(next, w.clockFile()))
 }
 
 type scriptCommand = func(ts *testscript.TestScript, neg bool, args []string)
@@ -121,6 +142,9 @@ var scriptCommands = map[string]scriptCommand{
 			text = strings.ReplaceAll(text, "$"+name, ts.Getenv(name))
 		}
 		ts.Check(os.WriteFile(ts.MkAbs("config.yaml"), []byte(text), 0o600))
+		if d := worldOf(ts).daemon; d != nil {
+			ts.Check(d.begin())
+		}
 	}),
 	"status": command(2, 100, func(ts *testscript.TestScript, args []string) { ends(ts, args[0], args[1:]) }),
 	"plain":  command(2, 100, plainCommand),

@@ -1,0 +1,117 @@
+package cli_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// notBesideADaemon are the scripts that can't be run with a daemon beside them, and why.
+// Those about the daemon have one of their own.
+var notBesideADaemon = map[string]string{
+	"adopt":   "it puts another state directory in the place of the daemon's",
+	"host":    "it makes the state directory another host's meanwhile",
+	"limits":  "what limits a command does not limit a daemon",
+	"lock":    "somebody else has the state directory",
+	"plan":    "it begins before there is a state directory",
+	"version": "it has no configuration",
+}
+
+// quickBesideADaemon are the scripts that are run in a hurry, too.
+var quickBesideADaemon = []string{"channel", "down", "lineages", "renew", "rotate"}
+
+// TestScriptsBesideADaemon runs the scripts once more, with a daemon at work in the same
+// state directory: it does what their commands ask for, and what these print, and how they
+// end, is the same. So that it is the commands that do it, the daemon does nothing of its
+// own.
+func TestScriptsBesideADaemon(t *testing.T) {
+	t.Parallel()
+	files := slices.DeleteFunc(scriptsIn(t, scripts), func(file string) bool {
+		name := strings.TrimSuffix(filepath.Base(file), ".txtar")
+		hurry := testing.Short() || raceDetector
+		return notBesideADaemon[name] != "" || strings.HasPrefix(name, "daemon") || (hurry && !slices.Contains(quickBesideADaemon, name))
+	})
+	if len(files) < len(quickBesideADaemon) {
+		t.Fatalf("only %q are run", files)
+	}
+	runScripts(t, files, true)
+}
+
+// scriptDaemon is the daemon beside a script.
+type scriptDaemon struct {
+	t            *testing.T
+	name         string
+	dir, outside string
+	env          []string
+	cmd          *exec.Cmd
+	log          bytes.Buffer
+	ended        chan struct{} // closed when it has
+}
+
+// begin has the daemon at work, unless the configuration is not valid.
+func (d *scriptDaemon) begin() error {
+	if d.cmd != nil {
+		select {
+		case <-d.ended:
+		default:
+			return nil
+		}
+	}
+	path := filepath.Join(d.outside, "notify")
+	os.Remove(path)
+	notify, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		return err
+	}
+	defer notify.Close()
+	cmd := exec.Command("keepkey", "daemon")
+	cmd.Dir, cmd.Stderr = d.dir, &d.log
+	cmd.Env = append(slices.Clone(d.env), handedEnv+"=1", "NOTIFY_SOCKET="+path, adviceEnv+"=")
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	ended := make(chan struct{})
+	go func() {
+		cmd.Wait()
+		close(ended)
+		notify.SetReadDeadline(time.Now())
+	}()
+	d.cmd, d.ended = cmd, ended
+	buf := make([]byte, 100)
+	n, err := notify.Read(buf)
+	switch {
+	case err == nil && string(buf[:n]) == "READY=1":
+		return nil
+	case errors.Is(err, os.ErrDeadlineExceeded) && cmd.ProcessState.ExitCode() == exitUsage:
+		return nil
+	}
+	return fmt.Errorf("the daemon says %q (%v):\n%s", buf[:n], err, &d.log)
+}
+
+// end ends the daemon, and checks that it was of use until then.
+func (d *scriptDaemon) end() {
+	if d.cmd == nil {
+		d.t.Errorf("%s: no daemon was beside it", d.name)
+		return
+	}
+	if _, err := os.Stat(filepath.Join(d.dir, "state", "daemon.sock")); err != nil {
+		d.t.Errorf("%s: no command can find the daemon any more: %v", d.name, err)
+	}
+	d.cmd.Process.Signal(syscall.SIGTERM)
+	<-d.ended
+	if status := d.cmd.ProcessState.ExitCode(); status != 0 {
+		d.t.Errorf("%s: the daemon ended with exit status %d:\n%s", d.name, status, &d.log)
+	}
+	if !strings.Contains(d.log.String(), "hands work over") {
+		d.t.Errorf("%s: nothing was handed to the daemon:\n%s", d.name, &d.log)
+	}
+}
