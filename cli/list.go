@@ -26,12 +26,12 @@ func look(g *globals, s *selection) (*apply.Runner, []config.Certificate, error)
 	if err != nil {
 		return nil, nil, err
 	}
-	runner, err := reader(g, cfg)
+	runner, err := g.reader(cfg)
 	return runner, certs, err
 }
 
 // reader returns a runner that only looks.
-func reader(g *globals, cfg *config.Config) (*apply.Runner, error) {
+func (g *globals) reader(cfg *config.Config) (*apply.Runner, error) {
 	log, err := g.logger(newProgress(g.env, 0))
 	if err != nil {
 		return nil, err

@@ -54,7 +54,7 @@ func lookBack(g *globals, s *selection) (*apply.Runner, []config.Certificate, er
 	if err != nil {
 		return nil, nil, err
 	}
-	runner, err := reader(g, cfg)
+	runner, err := g.reader(cfg)
 	if err != nil {
 		return nil, nil, err
 	}

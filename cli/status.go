@@ -11,6 +11,7 @@ import (
 
 	"keepkey/apply"
 	"keepkey/config"
+	"keepkey/page"
 	"keepkey/plan"
 	"keepkey/status"
 )
@@ -18,11 +19,15 @@ import (
 func statusCommand(g *globals) *cli.Command {
 	var s selection
 	var asJSON bool
+	var picture picture
 	return &cli.Command{
 		Name:  "status",
 		Usage: "show certificates, keys and channels, what comes next and what is wrong",
-		Flags: s.flags(jsonFlag(&asJSON)),
+		Flags: s.flags(append(picture.flags(), jsonFlag(&asJSON))...),
 		Action: func(c *cli.Context) error {
+			if picture.given() {
+				return runPicture(c.Context, g, &s, picture, asJSON)
+			}
 			return runStatus(c.Context, g, &s, asJSON)
 		},
 	}
@@ -55,6 +60,26 @@ func runStatus(ctx context.Context, g *globals, s *selection, asJSON bool) error
 }
 
 func statusOf(ctx context.Context, runner *apply.Runner, cert config.Certificate) status.Lineage {
+	return status.Of(found(ctx, runner, cert))
+}
+
+// shownEvents is how many of the last events a page shows.
+const shownEvents = 30
+
+// pageOf returns what a page shows of a certificate.
+func pageOf(ctx context.Context, runner *apply.Runner, cert config.Certificate) page.Certificate {
+	in, p := found(ctx, runner, cert)
+	events, err := runner.Journal(cert.Name)
+	if err != nil {
+		runner.Log.Warn("the journal can't be read; it is for people alone", "certificate", cert.Name, "problem", err)
+	}
+	return page.Certificate{
+		Lineage: status.Of(in, p), Timeline: page.TimelineOf(in, p, events), Events: events[max(len(events)-shownEvents, 0):],
+	}
+}
+
+// found reads a lineage anew, and what is planned for it.
+func found(ctx context.Context, runner *apply.Runner, cert config.Certificate) (plan.Input, plan.Plan) {
 	in, p, err := runner.Plan(ctx, cert, apply.Options{})
 	if err != nil {
 		in = plan.Input{Goal: apply.Goal(cert), Now: runner.Now()}
@@ -62,7 +87,7 @@ func statusOf(ctx context.Context, runner *apply.Runner, cert config.Certificate
 	} else {
 		p.Notes = plan.Next(in).Notes // what is waited for now, and not once all that is due is done
 	}
-	return status.Of(in, p)
+	return in, p
 }
 
 // withoutCertificate says why none is shown.

@@ -29,5 +29,8 @@ func TestWhereALinkLeadsCounts(t *testing.T) {
 		if (err != nil) != inside {
 			t.Errorf("%s: %v", name, err)
 		}
+		if c := (&Config{State: filepath.Join(dir, "other")}); c.Owns(filepath.Join(dir, name)) != inside {
+			t.Errorf("%s: the state directory owns it: %v", name, !inside)
+		}
 	}
 }

@@ -32,10 +32,22 @@ func (d *decoder) outside(state string) {
 	known := make(map[string]string) // directories, where they really are
 	root := real(state, known)
 	for _, n := range d.paths {
-		if p := real(n.path, known); p == root || strings.HasPrefix(p, root+string(filepath.Separator)) {
+		if within(root, real(n.path, known)) {
 			d.errs = append(d.errs, Error{File: d.file, Line: n.line, Path: n.key, Text: fmt.Sprintf("%q is in the state directory %s, where only keepkey's own files are: choose another place", n.path, state)})
 		}
 	}
+}
+
+// Owns reports whether an absolute path leads into the state directory, where only keepkey's
+// own files are.
+func (c *Config) Owns(path string) bool {
+	known := make(map[string]string)
+	return within(real(c.State, known), real(path, known))
+}
+
+// within reports whether a path is a directory, or leads into it.
+func within(root, path string) bool {
+	return path == root || strings.HasPrefix(path, root+string(filepath.Separator))
 }
 
 // real returns where a path leads, as far as it is there.

@@ -21,25 +21,33 @@ func (f File) ID() string { return identity("file", f.Path) }
 
 func (f File) String() string { return f.Path }
 
-// Run replaces the file in one step. An existing file keeps its mode and, as far as
-// keepkey may set it, its owner; a new one is readable by everybody. Of a symbolic link the
-// target is replaced, since that is what others read.
+// Run replaces the file with the document; see [PutFile].
 func (f File) Run(_ context.Context, e Event) error {
-	path, err := target(f.Path)
+	if err := PutFile(f.Path, []byte(e.Document)); err != nil {
+		return failed(f, err.Error(), "")
+	}
+	return nil
+}
+
+// PutFile replaces a file that others read in one step. An existing file keeps its mode and,
+// as far as keepkey may set it, its owner; a new one is readable by everybody. Of a symbolic
+// link the target is replaced, since that is what others read.
+func PutFile(file string, data []byte) error {
+	path, err := target(file)
 	if err == nil {
-		err = replaceFile(path, []byte(e.Document))
+		err = replaceFile(path, data)
 	}
 	if err == nil {
 		return nil
 	}
-	why := err.Error()
-	dir := filepath.Dir(f.Path)
+	dir := filepath.Dir(file)
 	if _, statErr := os.Stat(dir); errors.Is(statErr, fs.ErrNotExist) {
-		why = fmt.Sprintf("the directory %s does not exist", dir)
-	} else if pe := (*fs.PathError)(nil); errors.Is(err, fs.ErrPermission) && errors.As(err, &pe) && pe.Path != path { // the new file
-		why = fmt.Sprintf("the directory %s can't be written to by keepkey's user: %v", filepath.Dir(path), err)
+		return fmt.Errorf("the directory %s does not exist", dir)
 	}
-	return failed(f, why, "")
+	if pe := (*fs.PathError)(nil); errors.Is(err, fs.ErrPermission) && errors.As(err, &pe) && pe.Path != path { // the new file
+		return fmt.Errorf("the directory %s can't be written to by keepkey's user: %w", filepath.Dir(path), err)
+	}
+	return err
 }
 
 // target returns the file that a path stands for. A link is followed if it was made by

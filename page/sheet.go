@@ -410,6 +410,12 @@ func hostOf(h status.Host, now time.Time, left *counter) host {
 
 // eventText says what was done.
 func eventText(e plan.Event) string {
+	if !e.From.IsZero() && e.Error == "" {
+		return fmt.Sprintf("switch from the key %s to %s", shortPin(e.From.String()), shortPin(e.Pin.String()))
+	}
+	if e.Action == plan.SwitchKey {
+		e.Version = 0 // of the certificate that came of it
+	}
 	a := plan.Action{Kind: e.Action, Role: e.Role, Pin: e.Pin, Channel: e.Channel, Version: e.Version, Target: e.Target}
 	a.PinSet.Version = e.Version
 	text := status.Describe(a)

@@ -167,7 +167,7 @@ func ticks(from, to time.Time) []tickAt {
 	const most = 8
 	var all []tickAt
 	if span := to.Sub(from); span < 70*day {
-		for t := from.Truncate(day).Add(day); !t.After(to); t = t.Add(day) {
+		for t := time.Date(from.Year(), from.Month(), from.Day()+1, 0, 0, 0, 0, time.UTC); !t.After(to); t = t.Add(day) {
 			if t.Weekday() == time.Monday {
 				all = append(all, tickAt{t, t.Format("2 Jan")})
 			}
