@@ -18,7 +18,7 @@ import (
 var mayImport = map[string][]string{
 	"keepkey":                         {"keepkey/acme/dns", "keepkey/cli"},
 	"keepkey/cli":                     {"keepkey/acme", "keepkey/acme/dns", "keepkey/apply", "keepkey/config", "keepkey/daemon", "keepkey/hooks", "keepkey/internal/trusted", "keepkey/keystore", "keepkey/page", "keepkey/pinset", "keepkey/pinset/format", "keepkey/plan", "keepkey/report", "keepkey/status"},
-	"keepkey/daemon":                  {"keepkey/apply", "keepkey/config", "keepkey/report"},
+	"keepkey/daemon":                  {"keepkey/apply", "keepkey/config", "keepkey/page", "keepkey/plan", "keepkey/report", "keepkey/status"},
 	"keepkey/page":                    {"keepkey/pinset", "keepkey/plan", "keepkey/status"},
 	"keepkey/status":                  {"keepkey/pinset", "keepkey/plan"},
 	"keepkey/apply":                   {"keepkey/acme", "keepkey/acme/dns", "keepkey/config", "keepkey/hooks", "keepkey/internal/trusted", "keepkey/keystore", "keepkey/pinset", "keepkey/pinset/format", "keepkey/plan", "keepkey/report", "keepkey/status"},

@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -22,6 +23,7 @@ import (
 	"keepkey/daemon"
 	"keepkey/internal/trusted"
 	"keepkey/keystore"
+	"keepkey/page"
 	"keepkey/plan"
 	"keepkey/status"
 )
@@ -53,6 +55,9 @@ type service struct {
 	config string // its path
 	read   atomic.Pointer[config.Config]
 	told   map[string]string
+
+	overview *daemon.Overview
+	web      net.Listener // where it answers over HTTP; nil for nowhere
 }
 
 func (g *globals) serve(ctx context.Context, cfg *config.Config) error {
@@ -70,9 +75,15 @@ func (g *globals) serve(ctx context.Context, cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	s := &service{g: g, runner: runner, config: path, told: make(map[string]string)}
+	defer socket.Close()
+	s := &service{g: g, runner: runner, config: path, told: make(map[string]string), overview: daemon.NewOverview(cfg, g.env.Now())}
+	if cfg.Listen.Network != "" {
+		if s.web, err = daemon.ListenHTTP(cfg.Listen, runner.Store.Group()); err != nil {
+			return err
+		}
+	}
 	s.daemon = daemon.New()
-	s.daemon.Now, s.daemon.Limit, s.daemon.Done = g.env.Now, concurrent, s.tell
+	s.daemon.Now, s.daemon.Limit, s.daemon.Done = g.env.Now, concurrent, s.done
 	s.daemon.Load = func() (*config.Config, error) { return s.load(cfg) }
 	s.daemon.Work = func(ctx context.Context, cert config.Certificate) apply.Report {
 		return runner.Renew(ctx, cert, apply.Options{})
@@ -83,24 +94,39 @@ func (g *globals) serve(ctx context.Context, cfg *config.Config) error {
 		}
 	}
 	systemd := daemon.SystemdOf(g.env.Getenv)
+	s.daemon.Beat, s.daemon.BeatEvery = s.overview.Beat, systemd.Watchdog/3
 	if systemd.Watchdog > 0 {
-		s.daemon.Beat, s.daemon.BeatEvery = func() { systemd.Tell("WATCHDOG=1") }, systemd.Watchdog/3
+		s.daemon.Beat = func() { s.overview.Beat(); systemd.Tell("WATCHDOG=1") }
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	served := make(chan struct{})
-	go func() {
-		defer close(served)
-		daemon.Serve(ctx, socket, s.run)
-	}()
+	var serving sync.WaitGroup
+	serving.Go(func() { daemon.Serve(ctx, socket, s.run) })
+	if s.web != nil {
+		web := s.webOf(cfg)
+		serving.Go(func() { web.Serve(ctx, s.web) })
+	}
 	go s.reloadOn(ctx, systemd)
 	systemd.Tell("READY=1")
 	g.log.Info("at work", "certificates", len(cfg.Certificates))
 	s.daemon.Run(ctx, cfg)
 	systemd.Tell("STOPPING=1")
 	cancel()
-	<-served
+	serving.Wait()
 	return nil
+}
+
+// webOf is what answers over HTTP.
+func (s *service) webOf(cfg *config.Config) *daemon.Web {
+	w := &daemon.Web{
+		Overview: s.overview, Metrics: daemon.NewMetrics(version(), cfg.Listen.Public), Listen: cfg.Listen, Served: s.runner.Served,
+		Now: s.g.env.Now, Since: s.g.env.Now(), Hostname: s.runner.Hostname, Version: version(), Log: s.g.log,
+	}
+	w.Show = func(ctx context.Context, cert config.Certificate) page.Certificate {
+		return pageOf(ctx, s.runner, cert)
+	}
+	s.runner.Observe = w.Metrics.Observe
+	return w
 }
 
 // socketOf returns where the daemon of a state directory listens.
@@ -126,16 +152,19 @@ func listen(store *keystore.Store, cfg *config.Config) (net.Listener, error) {
 	return l, err
 }
 
-// load reads the configuration again. The lock is for one state directory, so that stays.
+// load reads the configuration again. The lock is for one state directory, so that stays, and
+// so does where the daemon listens.
 func (s *service) load(first *config.Config) (*config.Config, error) {
 	defer s.g.spareMemory()()
 	cfg, err := config.Load(s.config, s.g.env.DNS.Check)
+	if err == nil && (cfg.State != first.State || cfg.Group != first.Group || cfg.Operators != first.Operators || cfg.Listen != first.Listen) {
+		err = errors.New("another state directory, group or listen, or other operators, take a restart of the daemon")
+	}
 	if err != nil {
+		s.overview.Refuse(err)
 		return nil, err
 	}
-	if cfg.State != first.State || cfg.Group != first.Group || cfg.Operators != first.Operators {
-		return nil, errors.New("another state directory or group, or other operators, take a restart of the daemon")
-	}
+	s.overview.Configure(cfg, s.g.env.Now())
 	s.runner.Configure(namesOf(cfg))
 	s.read.Store(cfg)
 	return cfg, nil
@@ -160,6 +189,12 @@ func (s *service) reloadOn(ctx context.Context, systemd daemon.Systemd) {
 			return
 		}
 	}
+}
+
+// done takes what became of a lineage.
+func (s *service) done(rep apply.Report) {
+	s.overview.Worked(rep, s.g.env.Now())
+	s.tell(rep)
 }
 
 // tell logs what is wrong with a lineage, once.

@@ -170,6 +170,9 @@ var scriptCommands = map[string]scriptCommand{
 			}
 		}
 	}),
+	"ask":    command(4, 8, askCommand),
+	"until":  command(3, 3, untilCommand),
+	"signal": command(1, 1, signalCommand),
 	"lock": command(1, 1, func(ts *testscript.TestScript, args []string) {
 		store, err := keystore.OpenLocked(ts.MkAbs(args[0]), "")
 		ts.Check(err)

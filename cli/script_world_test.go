@@ -1,12 +1,18 @@
 package cli_test
 
 import (
+	"bytes"
+	"context"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -69,6 +75,63 @@ func webCommand(ts *testscript.TestScript, args []string) {
 	ts.Defer(server.Close)
 	ts.Setenv("WEB", server.URL)
 	ts.Setenv("WEBADDR", server.Listener.Addr().String())
+}
+
+// askCommand has the daemon that listens on a Unix socket answer a GET request.
+func askCommand(ts *testscript.TestScript, args []string) {
+	args, file := output(ts, args)
+	answer, err := answerOf(ts.MkAbs(args[0]), args[1], args[2:])
+	ts.Check(err)
+	ts.Check(os.WriteFile(file, answer, 0o600))
+}
+
+// untilCommand asks until the answer matches a pattern.
+func untilCommand(ts *testscript.TestScript, args []string) {
+	pattern := regexp.MustCompile("(?m)" + args[2])
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) { // somebody else brings it about
+		answer, err := answerOf(ts.MkAbs(args[0]), args[1], nil)
+		if pattern.Match(answer) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s: %v, %s", args[1], err, answer)
+		}
+	}
+}
+
+// answerOf returns the status, the headers and the body of an answer, in lines.
+func answerOf(socket, path string, headers []string) ([]byte, error) {
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}
+	req, err := http.NewRequest(http.MethodGet, "http://localhost"+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ": ")
+		req.Header.Set(name, value)
+	}
+	resp, err := transport.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	resp.Header.Del("Date")
+	var b bytes.Buffer
+	fmt.Fprintln(&b, resp.Status)
+	resp.Header.Write(&b)
+	b.WriteString("\n")
+	_, err = io.Copy(&b, resp.Body)
+	return bytes.ReplaceAll(b.Bytes(), []byte("\r"), nil), err
+}
+
+// signalCommand sends a signal that testscript's kill does not know.
+func signalCommand(ts *testscript.TestScript, args []string) {
+	if args[0] != "HUP" || len(ts.BackgroundCmds()) != 1 {
+		ts.Fatalf("want HUP, and one command in the background")
+	}
+	ts.Check(ts.BackgroundCmds()[0].Process.Signal(syscall.SIGHUP))
 }
 
 // plainCommand runs a command as a user without privileges: where that is root, it is
