@@ -7,6 +7,8 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -144,16 +146,44 @@ func TestPublicMetricsSayNothingOfTheProcess(t *testing.T) {
 	}
 }
 
-// promtool check metrics asks the same.
+// promtool check metrics asks the same: contrib/prometheus/verify has it read what this test
+// writes to $KEEPKEY_TEST_METRICS.
 func TestMetricsKeepPrometheusConventions(t *testing.T) {
 	t.Parallel()
-	w := webOf(certs("ca", "a")...)
-	problems, err := promlint.New(ask(w, "GET", "/metrics").Body).Lint()
+	text := body(t, ask(many(3), "GET", "/metrics"))
+	if file := os.Getenv("KEEPKEY_TEST_METRICS"); file != "" {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	problems, err := promlint.New(strings.NewReader(text)).Lint()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range problems {
 		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+}
+
+// Alerts and the dashboard ask for what there is.
+func TestAlertsAndDashboardKnowTheMetrics(t *testing.T) {
+	t.Parallel()
+	text := body(t, ask(many(3), "GET", "/metrics"))
+	for file, least := range map[string]int{"../contrib/prometheus/alerts.yaml": 6, "../contrib/grafana/keepkey.json": 10} {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		named := make(map[string]bool)
+		for _, name := range regexp.MustCompile(`\b(keepkey|process)_[a-z_]+`).FindAllString(string(data), -1) {
+			named[name] = true
+			if !strings.Contains(text, "\n# TYPE "+name+" ") {
+				t.Errorf("%s: there is no metric %s", file, name)
+			}
+		}
+		if len(named) < least {
+			t.Errorf("%s: only %d metrics were found", file, len(named))
+		}
 	}
 }
 
