@@ -395,9 +395,9 @@ func (s *State) fail(a Action, r Result) {
 // hundred names can fail in a hundred ways.
 const maxFailureText = 2000
 
-// doubling is a pause of 1, 2, 4 minutes and so on, up to an hour, after so many failures in
+// Doubling is a pause of 1, 2, 4 minutes and so on, up to an hour, after so many failures in
 // a row.
-func doubling(count int) time.Duration { return min(time.Minute<<min(max(count-1, 0), 6), time.Hour) }
+func Doubling(count int) time.Duration { return min(time.Minute<<min(max(count-1, 0), 6), time.Hour) }
 
 // pause is how long to wait after so many failures in a row; 0 where every run tries.
 func (s *State) pause(a Action, count int, r Result) time.Duration {
@@ -405,7 +405,7 @@ func (s *State) pause(a Action, count int, r Result) time.Duration {
 	switch a.Kind {
 	case ReadBack:
 		// What was uploaded can take minutes to show, and should not take days.
-		return doubling(count)
+		return Doubling(count)
 	case Obtain, SwitchKey:
 		pause = 24 * time.Hour
 		if count <= 3 {

@@ -59,6 +59,9 @@ const (
 	Interrupted     Code = "interrupted"      // Action
 	Endless         Code = "endless"          // a bug
 	BrokeDown       Code = "broke-down"       // a bug: Reason
+	// What is wrong with keepkey as a whole, and no lineage's.
+	ConfigurationInvalid Code = "configuration-invalid" // read again by a daemon: Err
+	NotificationFailing  Code = "notification-failing"  // Target: the hook; Err
 )
 
 // What clients report: Reports. The first two are about one group each: Target: its ID.
@@ -145,9 +148,10 @@ type Finding struct {
 	// CanRotate says that a backup key is there that could take over.
 	CanRotate bool
 	Expires   time.Time // of the certificate that stays in use meanwhile
-	// Urgent says that less than a sixth of that certificate's lifetime is left.
-	Urgent  bool
-	Reports ReportSum
+	// Late says that less than a third of that certificate's lifetime is left, and Urgent that
+	// less than a sixth is.
+	Late, Urgent bool
+	Reports      ReportSum
 }
 
 // Key tells the findings of a lineage apart: it is the same for as long as one lasts, however
@@ -155,6 +159,9 @@ type Finding struct {
 // the reason is at the moment.
 func (f Finding) Key() string {
 	parts := []string{string(f.Code), f.Channel, f.Target}
+	if f.Code == ClockWrong {
+		return string(f.Code) // whichever actions it keeps from succeeding
+	}
 	if f.Failure != nil || f.Code == CAUnreachable || f.Code == CAPaused {
 		parts[0] = string(f.Action)
 	}

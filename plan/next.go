@@ -333,7 +333,7 @@ func (p *planner) finding(a Action, f Failure) Finding {
 // meanwhile fills in how long the certificate that stays in use will do.
 func (p *planner) meanwhile(f *Finding) {
 	if c := p.State.Certificate; c != nil {
-		f.Expires, f.Urgent = c.NotAfter, c.expiresSoon(p.Now)
+		f.Expires, f.Late, f.Urgent = c.NotAfter, c.hasLeft(3, p.Now), c.expiresSoon(p.Now)
 	}
 }
 

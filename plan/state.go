@@ -207,8 +207,11 @@ func (c *Certificate) clone() *Certificate {
 }
 
 // expiresSoon reports that less than a sixth of the certificate's lifetime is left.
-func (c *Certificate) expiresSoon(now time.Time) bool {
-	return c.NotAfter.Sub(now) < c.NotAfter.Sub(c.NotBefore)/6
+func (c *Certificate) expiresSoon(now time.Time) bool { return c.hasLeft(6, now) }
+
+// hasLeft reports that less than the n-th part of the certificate's lifetime is left.
+func (c *Certificate) hasLeft(n int, now time.Time) bool {
+	return c.NotAfter.Sub(now) < c.NotAfter.Sub(c.NotBefore)/time.Duration(n)
 }
 
 // key returns a key by its pin, or nil.

@@ -26,7 +26,7 @@ func Wake(in Input) time.Time {
 	for _, a := range append(actions, looks(in, false)...) {
 		at := a.At
 		if f, fails := in.failure(a); fails {
-			if retry := f.Last.Add(doubling(f.Count)); at.Before(retry) {
+			if retry := f.Last.Add(Doubling(f.Count)); at.Before(retry) {
 				at = retry
 			}
 		}

@@ -131,9 +131,6 @@ func journaled(e plan.Event, hooks map[string]string) Event {
 	if e.Error != "" {
 		a := plan.Action{Kind: e.Action, Role: e.Role, Pin: e.Pin, Channel: e.Channel, Version: e.Version, Target: e.Target}
 		a.PinSet.Version = e.Version
-		if e.Action == plan.SwitchKey {
-			a.Version = 0
-		}
 		ev.Text = "failed to " + Describe(a)
 	}
 	return ev

@@ -47,6 +47,11 @@ type Problem struct {
 	Do       []string  `json:"do,omitempty"`
 	// Blocks says that nothing is done for the lineage until it is mended.
 	Blocks bool `json:"blocks"`
+
+	// For those who are to be told of it: see [notable].
+	level    level
+	attempts int  // that failed so far; 0 where nothing is tried
+	ofCA     bool // its other certificates have it, too
 }
 
 // Lines returns the problem as lines for people: what is wrong; what is safe; what to do.

@@ -145,6 +145,12 @@ func running(p *Problem, name string, f plan.Finding) bool {
 	case plan.BrokeDown:
 		p.Subject = fmt.Sprintf("keepkey broke down here (%s); this is a bug in keepkey", f.Reason)
 		return p.say("what was done is on record, and "+servedOn, "report it, with what the log says above")
+	case plan.ConfigurationInvalid:
+		p.Subject = fmt.Sprintf("the configuration is not valid any more: %v", f.Err)
+		return p.say("the daemon goes on with the one that it read before", "mend it; then have it read: systemctl reload keepkey-daemon")
+	case plan.NotificationFailing:
+		p.Subject = fmt.Sprintf("nobody is told what is wrong by a notify hook: %v", f.Err)
+		return p.say("certificates are renewed all the same; the hook is told later what is wrong then", "mend the hook; to see whether it works: keepkey notify --test")
 	case plan.Endless:
 		p.Subject = "gave up after many steps without an end; this is a bug in keepkey"
 		return p.say(servedOn)
