@@ -27,6 +27,7 @@ type Config struct {
 	Listen       Listen   // where the daemon answers over HTTP
 	Resolvers    []string // recursive DNS servers (host:port) for DNS-01, or none for the system's
 	Certificates []Certificate
+	Notify       []hooks.Hook // told what is wrong, and when it is over
 }
 
 // Certificate is one lineage.

@@ -173,8 +173,8 @@ var bad = []struct{ name, yaml, want string }{
 	{"two documents", minimal + "---\n" + minimal, "/c.yaml:4: a second document begins here; want only one"},
 	{"a list", "- a", "/c.yaml:1: want keys and values, found a list"},
 	{"nothing to do", "acme: {accept_terms: true}", "/c.yaml:1: certificates: no certificate is configured: want a list with at least one"},
-	{"an unknown key", minimal + "certificats: []", `/c.yaml:4: unknown key "certificats"; did you mean "certificates"? accepted: acme, certificates, defaults, group, listen, listen_public, operators, resolvers, state`},
-	{"an unknown key like no other", minimal + "zzzzzz: 1", `/c.yaml:4: unknown key "zzzzzz"; accepted: acme, certificates, defaults, group, listen, listen_public, operators, resolvers, state`},
+	{"an unknown key", minimal + "certificats: []", `/c.yaml:4: unknown key "certificats"; did you mean "certificates"? accepted: acme, certificates, defaults, group, listen, listen_public, notify, operators, resolvers, state`},
+	{"an unknown key like no other", minimal + "zzzzzz: 1", `/c.yaml:4: unknown key "zzzzzz"; accepted: acme, certificates, defaults, group, listen, listen_public, notify, operators, resolvers, state`},
 	{"a key twice", minimal + "acme: {}", `/c.yaml:4: the key "acme" is given twice, first in line 1`},
 	{"an alias", "acme: &a {accept_terms: true}\ncertificates: [{domains: [a.example.com], acme: *a}]", "/c.yaml:1: acme: anchors (&a) are not supported: write the value out"},
 	{"a wrong type", minimal + "state: 7", "/c.yaml:4: state: want the path of the state directory, found the number 7"},
@@ -241,6 +241,12 @@ var bad = []struct{ name, yaml, want string }{
 	{"no command", certificate("domains: [a.example.com]\n   deploy: [{command: []}]"), "/c.yaml:4: certificates[0].deploy[0].command: want a list that begins with a program"},
 	{"too patient", certificate("domains: [a.example.com]\n   deploy: [{command: [a], timeout: 2h}]"), `/c.yaml:4: certificates[0].deploy[0].timeout: "2h": want a duration from 1s to 1h`},
 	{"a webhook in the clear", certificate(`domains: [a.example.com]` + "\n   deploy: [{webhook: {url: \"http://example.com\"}}]"), `/c.yaml:4: certificates[0].deploy[0].webhook.url: "http://example.com": want an https URL (http to this machine only)`},
+	{"a notification to a file", minimal + "notify: [{file: a}]", `/c.yaml:4: notify[0]: unknown key "file"; accepted: command, email, timeout, webhook`},
+	{"a notification to nobody", minimal + "notify: [{email: []}]", "/c.yaml:4: notify[0].email: 0 addresses: want 1 to 50"},
+	{"a notification to nobody in particular", minimal + "notify: [{email: {smtp: \"localhost:25\"}}]", "/c.yaml:4: notify[0].email: to is missing: want an e-mail address"},
+	{"an address that is two", minimal + `notify: [{email: "a@example.com, b@example.com"}]`, `/c.yaml:4: notify[0].email: "a@example.com, b@example.com" is not an e-mail address`},
+	{"an address with a header", minimal + `notify: [{email: ["a@example.com\nBcc: b@example.com"]}]`, `/c.yaml:4: notify[0].email[0]: want an e-mail address, found "a@example.com\nBcc: b@example.com" with control characters`},
+	{"a mail server elsewhere", minimal + `notify: [{email: {to: root, smtp: "mail.example.com:25"}}]`, `/c.yaml:4: notify[0].email.smtp: "mail.example.com:25": want a mail server on this machine, such as localhost:25`},
 	{"an address to check that is not an address", certificate("domains: [a.example.com]\n   check: [\"a b\"]"), `/c.yaml:4: certificates[0].check[0]: "a b": want an address as host or host:port`},
 }
 

@@ -66,6 +66,7 @@ func parse(file, abs string, root *yaml.Node, knownProvider func(name string) er
 			})
 		},
 		"certificates": func(n *yaml.Node, _ string) { certificates = n },
+		"notify":       d.notify(&cfg.Notify),
 	})
 	if root.Kind != yaml.MappingNode {
 		// Reported already.

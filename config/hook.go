@@ -20,8 +20,8 @@ import (
 // and the method that reads its value. The timeout is the one given beside that key.
 type kinds[T any] map[string]func(d *decoder, n *yaml.Node, path string, timeout time.Duration) T
 
-// publishing and deploying are the kinds of hooks that the file can name for either
-// event, reading are the kinds of places where a document can be read back. A new kind
+// publishing, deploying and notifying are the kinds of hooks that the file can name for
+// each event, reading are the kinds of places where a document can be read back. A new kind
 // is a file in package hooks, and here its method and its line in each table that it
 // belongs in.
 var (
@@ -33,6 +33,11 @@ var (
 	}
 	deploying = kinds[hooks.Hook]{ // there is no document to write to a file
 		"command": (*decoder).commandHook,
+		"webhook": (*decoder).webhook,
+	}
+	notifying = kinds[hooks.Hook]{
+		"command": (*decoder).commandHook,
+		"email":   (*decoder).email,
 		"webhook": (*decoder).webhook,
 	}
 	reading = kinds[hooks.Reader]{
@@ -48,6 +53,16 @@ func (d *decoder) hooks(dest *[]hooks.Hook, known kinds[hooks.Hook]) func(*yaml.
 		d.sequence(n, path, func(n *yaml.Node, path string) {
 			*dest = append(*dest, oneOf(d, n, path, known))
 		})
+	}
+}
+
+// notify reads the hooks that are told what is wrong.
+func (d *decoder) notify(dest *[]hooks.Hook) func(*yaml.Node, string) {
+	return func(n *yaml.Node, path string) {
+		d.hooks(dest, notifying)(n, path)
+		if len(*dest) > maxNotify {
+			d.errorf(n, path, "%d hooks: want at most %d", len(*dest), maxNotify)
+		}
 	}
 }
 
@@ -163,6 +178,70 @@ func (d *decoder) webhook(n *yaml.Node, path string, timeout time.Duration) hook
 	}
 	return w
 }
+
+// email reads whom to write to: an address, a list of them, or keys and values with either
+// as `to`.
+func (d *decoder) email(n *yaml.Node, path string, timeout time.Duration) hooks.Hook {
+	m := hooks.Email{Timeout: timeout}
+	if n.Kind != yaml.MappingNode {
+		d.recipients(&m.To)(n, path)
+		return m
+	}
+	d.mapping(n, path, fields{
+		"to":   d.recipients(&m.To),
+		"from": d.mailAddress(&m.From),
+		"smtp": func(n *yaml.Node, path string) {
+			const want = "a mail server on this machine, such as localhost:25"
+			if !d.textAt(&m.SMTP, want, n, path) {
+				return
+			}
+			host, port, err := net.SplitHostPort(m.SMTP)
+			if err != nil || !loopback(host) || !validPort(port) {
+				d.errorf(n, path, "%.200q: want %s", m.SMTP, want)
+			}
+		},
+	})
+	if given(n, "to") == 0 {
+		d.errorf(n, path, "to is missing: want an e-mail address")
+	}
+	return m
+}
+
+// recipients reads an address, or a list of at least one.
+func (d *decoder) recipients(dest *[]string) func(*yaml.Node, string) {
+	one := func(n *yaml.Node, path string) {
+		var to string
+		d.mailAddress(&to)(n, path)
+		*dest = append(*dest, to)
+	}
+	return func(n *yaml.Node, path string) {
+		if n.Kind != yaml.SequenceNode {
+			one(n, path)
+			return
+		}
+		d.sequence(n, path, one)
+		if len(n.Content) == 0 || len(n.Content) > maxRecipients {
+			d.errorf(n, path, "%d addresses: want 1 to %d", len(n.Content), maxRecipients)
+		}
+	}
+}
+
+func (d *decoder) mailAddress(dest *string) func(*yaml.Node, string) {
+	return func(n *yaml.Node, path string) {
+		if !d.textAt(dest, "an e-mail address", n, path) {
+			return
+		}
+		if err := hooks.CheckAddress(*dest); err != nil {
+			d.errorf(n, path, "%v", err)
+		}
+	}
+}
+
+// Bounds of what is notified.
+const (
+	maxNotify     = 20
+	maxRecipients = 50
+)
 
 func (d *decoder) urlReader(n *yaml.Node, path string, timeout time.Duration) hooks.Reader {
 	u := hooks.URL{Timeout: timeout}

@@ -39,6 +39,11 @@ certificates:
     deploy:
       - {command: [systemctl, reload, nginx]}
       - {webhook: {url: "https://ops.example.com/"}}
+notify:
+  - {command: [bin/page, 7]}
+  - {email: root, timeout: 5s}
+  - {email: {to: [a@example.com, b@example.com], from: keepkey@example.com, smtp: "localhost:2525"}}
+  - {webhook: {url: "https://ops.example.com/alarm", secret_file: secret}}
 `), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -84,6 +89,14 @@ certificates:
 		hooks.Webhook{URL: "https://ops.example.com/", Timeout: time.Minute},
 	}; !reflect.DeepEqual(cert.Deploy, want) {
 		t.Errorf("got\n%#v\nwant\n%#v", cert.Deploy, want)
+	}
+	if want := []hooks.Hook{
+		hooks.Command{Args: []string{filepath.Join(dir, "bin/page"), "7"}, Timeout: time.Minute},
+		hooks.Email{To: []string{"root"}, Timeout: 5 * time.Second},
+		hooks.Email{To: []string{"a@example.com", "b@example.com"}, From: "keepkey@example.com", SMTP: "localhost:2525", Timeout: time.Minute},
+		hooks.Webhook{URL: "https://ops.example.com/alarm", SecretFile: secret, Timeout: time.Minute},
+	}; !reflect.DeepEqual(cfg.Notify, want) {
+		t.Errorf("got\n%#v\nwant\n%#v", cfg.Notify, want)
 	}
 }
 

@@ -197,6 +197,16 @@ func environment(e Event) []string {
 	case Deploy:
 		// certbot's names, so that its deploy hooks work unchanged.
 		env = append(env, "RENEWED_LINEAGE="+e.LiveDir, "RENEWED_DOMAINS="+domains)
+	case Notify:
+		env = append(env,
+			"KEEPKEY_HOST="+e.Host,
+			"KEEPKEY_CERTIFICATES="+strings.Join(e.Certificates, " "),
+			"KEEPKEY_STATE="+e.State,
+			"KEEPKEY_CODE="+e.Problem.Code,
+			"KEEPKEY_SEVERITY="+e.Problem.Severity,
+			"KEEPKEY_SUMMARY="+e.Summary,
+			"KEEPKEY_TEXT="+e.Text,
+		)
 	}
 	return env
 }

@@ -1,5 +1,5 @@
-// Package hooks delivers events to commands, files, webhooks and the daemon's clients, and
-// reads back what was published.
+// Package hooks delivers events to commands, files, webhooks, the daemon's clients and
+// people's mail, and reads back what was published.
 //
 // A [Hook] is told of events, a [Reader] finds the document that clients get now. Each
 // kind of either is a file here, and a line in config/hook.go. docs/hooks.md is the
@@ -28,6 +28,7 @@ import (
 const (
 	Publish = "publish" // a pin set is to reach the clients of a channel
 	Deploy  = "deploy"  // a new certificate is in place, for servers to load
+	Notify  = "notify"  // something is wrong, or is over, for people to know
 )
 
 // Event is what a hook is told. The JSON form is its documented interface.
@@ -35,7 +36,7 @@ type Event struct {
 	Schema  int      `json:"schema"` // 1
 	ID      string   `json:"id"`     // the same whenever the same event is told again
 	Kind    string   `json:"event"`
-	Name    string   `json:"name"` // of the lineage
+	Name    string   `json:"name"` // of the lineage; "" with a Notify that is not about one
 	Domains []string `json:"domains"`
 	LiveDir string   `json:"live_dir"`
 
@@ -53,15 +54,34 @@ type Event struct {
 	Document      string   `json:"document,omitempty"`     // the pin set in the channel's format
 	ContentType   string   `json:"content_type,omitempty"` // of the document: the format's media type
 
-	// With Deploy.
+	// With Deploy; NotAfter with Notify, too, of the certificate in use.
 	Serial    string    `json:"serial,omitempty"` // hexadecimal
 	NotBefore time.Time `json:"not_before,omitzero"`
 	NotAfter  time.Time `json:"not_after,omitzero"`
+
+	// With Notify. None of it has control characters, but line ends in Text.
+	Host         string    `json:"host,omitempty"`    // the name of this machine
+	State        string    `json:"state,omitempty"`   // appeared, worse, over or test
+	Summary      string    `json:"summary,omitempty"` // a line
+	Text         string    `json:"text,omitempty"`    // what is wrong, what is safe, what to do
+	Problem      Problem   `json:"problem,omitzero"`
+	Certificates []string  `json:"certificates,omitempty"` // the lineages that it is about
+	Since        time.Time `json:"since,omitzero"`
+}
+
+// Problem is what a Notify is about.
+type Problem struct {
+	ID       string `json:"id"`
+	Code     string `json:"code"`
+	Severity string `json:"severity"`
 }
 
 // encode writes the event as hooks get it.
 func (e Event) encode() ([]byte, error) {
 	e.Schema = 1
+	if e.Domains == nil {
+		e.Domains = []string{}
+	}
 	return json.Marshal(e)
 }
 

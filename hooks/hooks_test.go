@@ -257,6 +257,11 @@ func TestCommandIsToldEverythingAndNoSecret(t *testing.T) {
 			"KEEPKEY_LIVE_DIR=/state/live", "KEEPKEY_NAME=api",
 			"RENEWED_DOMAINS=a.example.com b.example.com", "RENEWED_LINEAGE=/state/live",
 		}, ""},
+		{notice(), []string{
+			"KEEPKEY_CERTIFICATES=api", "KEEPKEY_CODE=deploy-failing", "KEEPKEY_DOMAINS=", "KEEPKEY_EVENT=notify", "KEEPKEY_EVENT_ID=e7", "KEEPKEY_HOST=web1",
+			"KEEPKEY_LIVE_DIR=", "KEEPKEY_NAME=api", "KEEPKEY_SEVERITY=critical", "KEEPKEY_STATE=appeared",
+			"KEEPKEY_SUMMARY=keepkey on web1: critical: api: a deploy hook failed", "KEEPKEY_TEXT=api: a deploy hook failed\n.\nsafe: é\n",
+		}, ""},
 	} {
 		t.Run(tt.event.Kind, func(t *testing.T) {
 			t.Parallel()

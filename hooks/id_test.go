@@ -20,6 +20,7 @@ func TestHooksThatDoDifferentThingsHaveDifferentIDs(t *testing.T) {
 		Command{Args: []string{"1:a"}}, Command{Args: []string{"file", "/a"}}, Command{Args: []string{"webhook", "https://a.example"}},
 		Webhook{URL: "/a"}, Webhook{URL: "https://a.example"}, Webhook{URL: "https://a.example/"}, Webhook{URL: "https://a.example/?q=1"}, Webhook{},
 		touch{path: "/a"}, touch{}, Serve{},
+		Email{To: []string{"/a"}}, Email{To: []string{"a", "b"}}, Email{To: []string{"a,b"}}, Email{},
 	} {
 		id := h.ID()
 		if !regexp.MustCompile(`^[0-9a-f]{16}$`).MatchString(id) {
@@ -47,6 +48,8 @@ func TestIDsStayWhatTheyAre(t *testing.T) {
 		{Webhook{URL: "https://pins.example.com/api"}, "82b42b01ad4050e1"},
 		{Webhook{URL: "https://pins.example.com/api", SecretFile: "/etc/keepkey/key", Timeout: time.Second}, "82b42b01ad4050e1"},
 		{Serve{}, "cf1e93104e6d55df"},
+		{Email{To: []string{"ops@example.com"}}, "cc303ac04e424aa4"},
+		{Email{To: []string{"ops@example.com"}, From: "a@example.com", SMTP: "localhost:25"}, "cc303ac04e424aa4"},
 	} {
 		if got := tt.hook.ID(); got != tt.want {
 			t.Errorf("%#v: ID %s, want %s", tt.hook, got, tt.want)

@@ -34,7 +34,7 @@ func (w Webhook) String() string { return withoutSecrets(w.URL) }
 
 // Run posts the event. Any status from 200 to 299 is success but 202: it says that the
 // event may be acted on some time (RFC 9110 section 15.3.3), and a pin set would count as
-// out that is not. Redirects are not followed: the body is signed for this address.
+// out that is not. Where people are notified, that is as good as it gets. Redirects are not followed: the body is signed for this address.
 func (w Webhook) Run(ctx context.Context, e Event) error {
 	limit := cmp.Or(w.Timeout, defaultTimeout)
 	limited, cancel := context.WithTimeout(ctx, limit)
@@ -77,7 +77,7 @@ func (w Webhook) Run(ctx context.Context, e Event) error {
 	if err != nil {
 		return failed(w, failure(ctx, limited, limit, err), "")
 	}
-	if resp.StatusCode >= 200 && resp.StatusCode <= 299 && resp.StatusCode != http.StatusAccepted {
+	if resp.StatusCode >= 200 && resp.StatusCode <= 299 && (resp.StatusCode != http.StatusAccepted || e.Kind == Notify) {
 		return nil // the rest of the answer is not waited for
 	}
 	answer, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer)) // only to be shown

@@ -93,6 +93,24 @@ func TestWebhookSaysWhatItSends(t *testing.T) {
 	}
 }
 
+// Who is notified may be so later: nothing depends on it.
+func TestWebhookMayAcceptANotification(t *testing.T) {
+	t.Parallel()
+	bodies := make(chan string, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		bodies <- string(body)
+		w.WriteHeader(http.StatusAccepted)
+	}))
+	defer server.Close()
+	if err := (Webhook{URL: server.URL}).Run(t.Context(), notice()); err != nil {
+		t.Error(err)
+	}
+	if got, want := <-bodies, `"problem":{"id":"deploy","code":"deploy-failing","severity":"critical"},"certificates":["api"]}`; !strings.HasSuffix(got, want) {
+		t.Errorf("it was sent %s", got)
+	}
+}
+
 func TestWebhookSuccessDoesNotWaitForTheAnswersEnd(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

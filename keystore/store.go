@@ -26,6 +26,7 @@
 //	<state>/lineages/<name>/live -> certs/<n>
 //	<state>/lineages/<name>/hooks/<channel>/  while a publish hook runs
 //	<state>/lineages/<name>/pins/<channel>    what the daemon serves
+//	<state>/told.json, told/<name>.json   what notify hooks were told, of keepkey and of lineages
 //	<state>/dropped/<name>.<time>/        a lineage that a person dropped, with all its keys
 //
 // All changes go through package durable. What a process that died left unfinished has a
@@ -191,7 +192,7 @@ func (s *Store) Tidy() error {
 	if err != nil {
 		return err
 	}
-	dirs := []string{s.dir, s.dir + "/lineages"}
+	dirs := []string{s.dir, s.dir + "/lineages", s.toldDir()}
 	for _, name := range names {
 		dir := s.lineageDir(name)
 		dirs = append(dirs, dir, dir+"/keys", dir+"/certs")

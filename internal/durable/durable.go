@@ -249,6 +249,16 @@ func Move(from, to string) error {
 	return errors.Join(SyncDir(filepath.Dir(to)), SyncDir(filepath.Dir(from)))
 }
 
+// Remove removes a file.
+//
+//	unlinkat(path) fsync(dir)
+func Remove(path string) error {
+	if err := remove(path); err != nil {
+		return err
+	}
+	return SyncDir(filepath.Dir(path))
+}
+
 // RemoveDir removes a directory and its content. Readers find all of it or nothing: it
 // loses its name first.
 //
