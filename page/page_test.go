@@ -141,7 +141,7 @@ func TestACertificateIsShownInFull(t *testing.T) {
 	got := text(t, render(t, view(s)))
 	for _, want := range []string{
 		"api.example.com, www.example.com", "version 2, 87 days left", s.pin(1).String(), s.In.State.Certificate.Serial, "https://ca.example/dir",
-		"web1 (this host): certificate version 2 is installed and deployed", "api.example.com:443 : served, looked at 2026-11-25 12:00 UTC",
+		"web1 (this host): certificate version 2 is installed and deployed", "api.example.com:443 : served, looked at 2026-11-26 11:45 UTC",
 		"Obtain a certificate for the active key:", "the CA's renewal window is",
 		"The gate for the backup key " + s.pin(2).String()[:8] + "… is closed", "once version 2 is out", "keepkey channel confirm --name api --channel app --version 2",
 		"The keys were switched at 2026-11-24 12:00 UTC",
