@@ -77,3 +77,20 @@ func TestAMistakeInTheStateDirectoryMeansNone(t *testing.T) {
 		}
 	}
 }
+
+// What is known before all is read is what the whole says.
+func TestWhatIsReadFirstIsWhatTheWholeSays(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(path, []byte("operators: ops\ngroup: web\nstate: ./state/\n"+minimal), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d, err := Read(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := d.Parse(nil)
+	if err != nil || cfg.Operators != "ops" || cfg.Group != "web" || cfg.State != filepath.Join(filepath.Dir(path), "state") || cfg.State != d.State || cfg.Operators != d.Operators {
+		t.Errorf("%+v and then %+v, %v", d, cfg, err)
+	}
+}

@@ -25,6 +25,10 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		cfg, err := Parse("/c.yaml", data, nil)
+		doc, docErr := newDocument("/c.yaml", data)
+		if err == nil && (docErr != nil || doc.State != cfg.State || doc.Operators != cfg.Operators) {
+			t.Errorf("what is read first is %+v, %v, and then %q, %q", doc, docErr, cfg.State, cfg.Operators)
+		}
 		if err != nil {
 			if strings.ContainsFunc(strings.ReplaceAll(err.Error(), "\n", ""), func(r rune) bool { return r < ' ' || (r >= 0x7f && r < 0xa0) }) {
 				t.Errorf("control characters in %q", err)

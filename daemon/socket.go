@@ -114,18 +114,20 @@ func peerOf(conn *net.UnixConn) (uid int, err error) {
 type stream struct {
 	mu   sync.Mutex
 	conn net.Conn
-	gone func()
+	gone func() // called when the client is
+	err  error  // since then
 }
 
 func (s *stream) send(a answer) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.conn.SetWriteDeadline(time.Now().Add(patience))
-	err := json.NewEncoder(s.conn).Encode(a)
-	if err != nil {
-		s.gone()
+	if s.err == nil {
+		s.conn.SetWriteDeadline(time.Now().Add(patience))
+		if s.err = json.NewEncoder(s.conn).Encode(a); s.err != nil {
+			s.gone()
+		}
 	}
-	return err
+	return s.err
 }
 
 // part is standard output or standard error.

@@ -3,13 +3,20 @@ package daemon
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // serving listens on a socket with what runs commands, until the test is over.
@@ -109,9 +116,83 @@ func TestADaemonThatEndsMeanwhileIsAnError(t *testing.T) {
 		}
 		l.Close()
 	}()
-	if status, err := Hand(t.Context(), socket, Request{Args: []string{"keepkey"}}, io.Discard, io.Discard); err == nil {
-		t.Errorf("status %d", status)
+	var broken *BrokenError
+	if status, err := Hand(t.Context(), socket, Request{Args: []string{"keepkey"}}, io.Discard, io.Discard); !errors.As(err, &broken) || !strings.Contains(err.Error(), "\ndo: run the command again") {
+		t.Errorf("status %d, %v", status, err)
 	}
+}
+
+func TestWhoAsksIsNotForTheClientToSay(t *testing.T) {
+	t.Parallel()
+	socket := serving(t, func(_ context.Context, r Request, stdout, _ io.Writer) int {
+		fmt.Fprint(stdout, r.UID)
+		return 0
+	})
+	conn, err := net.Dial("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintln(conn, `{"args": ["keepkey"], "uid": 4711, "UID": 4711, "Uid": 4711}`)
+	var a answer
+	if err := json.NewDecoder(conn).Decode(&a); err != nil || string(a.Out) != strconv.Itoa(os.Geteuid()) {
+		t.Errorf("it is said to be %s, %v", a.Out, err)
+	}
+}
+
+// What waits is served when there is room.
+func TestSoManyClientsAreServedAtATime(t *testing.T) {
+	t.Parallel()
+	var now, most atomic.Int64
+	begun, enough := make(chan struct{}, 2*maxClients), make(chan struct{})
+	socket := serving(t, func(context.Context, Request, io.Writer, io.Writer) int {
+		n := now.Add(1)
+		defer now.Add(-1)
+		for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
+		}
+		begun <- struct{}{}
+		<-enough
+		return 0
+	})
+	var clients sync.WaitGroup
+	for range maxClients + 10 {
+		conn, err := net.Dial("unix", socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintln(conn, `{"args": ["keepkey"]}`)
+		clients.Go(func() {
+			defer conn.Close()
+			if answered, _ := io.ReadAll(conn); string(answered) != "{\"status\":0}\n" {
+				t.Errorf("answered %q", answered)
+			}
+		})
+	}
+	for range maxClients {
+		<-begun
+	}
+	close(enough)
+	clients.Wait()
+	if n := most.Load(); n != maxClients {
+		t.Errorf("%d were served at a time, want %d", n, maxClients)
+	}
+}
+
+// A client that is stopped, say, holds nothing up for ever.
+func TestWhoTakesNothingIsGone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ours, theirs := net.Pipe()
+		defer theirs.Close()
+		ctx, gone := context.WithCancel(t.Context())
+		began := time.Now()
+		s := &stream{conn: ours, gone: gone}
+		_, err := part{s, false}.Write([]byte("a line\n"))
+		s.send(answer{}) // waits no more
+		if took := time.Since(began); !errors.Is(err, os.ErrDeadlineExceeded) || took != patience || ctx.Err() == nil {
+			t.Errorf("%v after %s, and the command goes on: %v", err, took, ctx.Err() == nil)
+		}
+	})
 }
 
 func TestWhatIsNoRequestIsNotAnswered(t *testing.T) {
