@@ -13,7 +13,7 @@ import (
 
 // Violation is an invariant that does not hold.
 type Violation struct {
-	Invariant string // "promise", or "I1" to "I16": see docs/robustness.md
+	Invariant string // "promise", or "I1" to "I17": see docs/robustness.md
 	Text      string
 }
 
@@ -74,6 +74,7 @@ func (f Found) Check(out Outside) []Violation {
 		c.promise, c.keysAreImmortal, c.keysAreImmutable, c.liveIsAPair, c.liveIsPinned, c.backupIsThere,
 		c.switchesAreInOrder, c.setsAreMonotone, c.oneWriter, c.completes, c.failsClosed, c.leaksNothing,
 		c.isBounded, c.neverWorse, c.renewalsAreIndependent, c.timeShortensNothing, c.hooksAreToldTheSame,
+		c.reportsAreHeeded,
 	} {
 		check()
 	}
@@ -322,7 +323,7 @@ func (c *checker) completes() {
 		c.violate("I9", "%s was left behind", path)
 	}
 	p := plan.Next(plan.Input{
-		Goal: c.Goal, State: c.State, Ledger: c.Ledger, Now: c.out.Now, Host: c.Host,
+		Goal: c.Goal, State: c.State, Ledger: c.Ledger, Reports: c.Reports, Now: c.out.Now, Host: c.Host,
 		Disk: plan.Disk{
 			Live: c.Live, LiveProblem: c.LiveProblem, Versions: slices.Sorted(maps.Keys(c.Versions)),
 			LedgerProblem: c.LedgerProblem, KeyProblems: c.KeyProblems,
@@ -332,7 +333,9 @@ func (c *checker) completes() {
 		c.violate("I9", "still to be done: %s %s (%s)", a.Kind, a.Channel, a.Why.Code)
 	}
 	for _, pr := range p.Problems {
-		c.violate("I9", "still a problem: %+v", pr)
+		if pr.Reports.Count == 0 { // what clients tell no run can settle
+			c.violate("I9", "still a problem: %+v", pr)
+		}
 	}
 }
 
@@ -486,6 +489,28 @@ func (c *checker) hooksAreToldTheSame() {
 			c.violate("I16", "channel %s was told version %d after version %d", e.Channel, e.Version, newest[e.Channel])
 		}
 		newest[e.Channel] = e.Version
+	}
+}
+
+// I17: no key is switched to, but from a compromised one, that clients with a pin set of ours
+// would refuse, by reports that nobody has dismissed.
+func (c *checker) reportsAreHeeded() {
+	b := c.out.Before
+	if b == nil || b.State.IsZero() || b.State.Active() == nil || c.State.IsZero() || c.State.Active() == nil || c.LedgerProblem != nil {
+		return
+	}
+	to, r := c.State.Active().Pin, c.State.Rollover
+	if to == b.State.Active().Pin || (r != nil && r.Compromised) {
+		return
+	}
+	closes := func(reports plan.Reports) []plan.Reported {
+		return plan.EmergencyGate(plan.Input{Goal: c.Goal, State: b.State, Ledger: c.Ledger, Reports: reports, Now: c.out.Now}, to).Reported
+	}
+	now := closes(c.Reports)
+	for _, was := range closes(b.Reports) {
+		if slices.ContainsFunc(now, func(is plan.Reported) bool { return is.ID == was.ID }) {
+			c.violate("I17", "the key %s was switched to, and clients report that they hold version %d of channel %s", to, was.Set.Version, was.Set.Channel)
+		}
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 	"keepkey/pinset"
 	"keepkey/pinset/format"
 	"keepkey/plan"
+	"keepkey/report"
 )
 
 func TestMain(m *testing.M) {
@@ -280,6 +281,26 @@ func TestWhatDoesNotHoldIsFound(t *testing.T) {
 		}},
 		{"I16", "an older pin set after a newer one", func(s *scene) {
 			s.out.Events = []invariant.Event{{ID: "a", Channel: "app", Version: 2}, {ID: "b", Channel: "app", Version: 1}}
+		}},
+		{"I17", "a switch to a key that clients refuse, as they report", func(s *scene) {
+			s.newSet("confirmed")
+			s.appendLedger(pinset.Entry{Kind: pinset.Intent, Channel: "app", Version: 3, Pins: []pinset.Pin{active(s), backup(s)}, Lifetime: &s.cert.Channels[0].Lifetime})
+			s.appendLedger(pinset.Entry{Kind: pinset.Confirm, Channel: "app", Version: 3, By: pinset.ByKeepkey})
+			s.appendLedger(pinset.Entry{Kind: pinset.Retire, Channel: "app", Version: 2, By: pinset.ByPerson})
+			s.out.Now = time.Now().Add(time.Minute)
+			in := plan.Input{State: s.out.Before.State, Ledger: s.look().Ledger}
+			reports := plan.NewReports("salt").Add(in, report.Report{Host: "api.example.com", Known: []pinset.Pin{{1}, {2}}}, "a", s.out.Now)
+			data, err := reports.Marshal()
+			s.must(err)
+			l, err := s.store.Lineage("api")
+			s.must(err)
+			s.must(l.Reports.Save(data))
+			s.out.Before.Reports = reports
+			for i, k := range s.out.Before.State.Keys {
+				if k.Role == plan.Active {
+					s.out.Before.State.Keys[i].Pin = pinset.Pin{7}
+				}
+			}
 		}},
 	} {
 		t.Run(tt.invariant+" "+tt.what, func(t *testing.T) {

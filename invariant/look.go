@@ -29,6 +29,7 @@ type Found struct {
 	StateProblem  error
 	Ledger        pinset.Ledger
 	LedgerProblem error
+	Reports       plan.Reports          // of clients
 	Keys          map[pinset.Pin]string // the key files, by name, with a hash of each
 	KeyProblems   map[pinset.Pin]error
 	Versions      map[int]string // the certificate versions, with a hash of all their files
@@ -63,6 +64,9 @@ func Look(store *keystore.Store, goal plan.Goal) (Found, error) {
 		}
 	}
 	f.Ledger, f.LedgerProblem = records.Ledger, records.LedgerProblem
+	if data, err := l.Reports.Load(); err == nil && data != nil {
+		f.Reports, _ = plan.ParseReports(data) // damaged ones close the gate, which no check minds
+	}
 	if err := f.lookAtFiles(filepath.Dir(l.Live.Dir()), store.Group() != 0); err != nil {
 		return Found{}, err
 	}
