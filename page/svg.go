@@ -143,13 +143,15 @@ func (d *drawing) text(x string, y int, anchor, class, text string) {
 
 // axis writes dates, and where now is.
 func (d *drawing) axis(now time.Time) {
-	const apart = 15 // dates that are closer would touch on a phone
+	// On a phone a date takes up almost as much: closer ones would touch, and those nearer to
+	// an edge leave the picture.
+	const apart, edge = 15, 9
 	d.Ticks = append(d.Ticks, words{d.at(now), axisHeight - 12, anchorAt(d.share(now)), "now", "now"})
 	last := -1e9
 	for _, t := range ticks(d.from, d.to) {
 		x := d.share(t.at)
 		d.Lines = append(d.Lines, line{percent(x), axisHeight - 4, axisHeight, "tick"})
-		if x-last < apart || max(x-d.share(now), d.share(now)-x) < apart || x > 100-apart/2 || x < apart/2 {
+		if x-last < apart || max(x-d.share(now), d.share(now)-x) < apart || x < edge || x > 100-edge {
 			continue
 		}
 		d.Ticks, last = append(d.Ticks, words{percent(x), axisHeight - 12, "middle", "date", t.text}), x

@@ -22,7 +22,7 @@ func scenes() []shown {
 		{"healthy", view(healthy()...), []string{"All is well", "Keys can be switched now.", "6 certificates."}},
 		{"closed", view(closed()...), []string{"All is well", "Keys can't be switched before", "closed until", "before a person acts", "keepkey channel retire"}},
 		{"problems", problems(), []string{"Act now", "keepkey renew --name shop.example.com", "The server keeps", "not in force"}},
-		{"many", many(), []string{"500 certificates", "Other certificates", "There was no room"}},
+		{"many", many(), []string{"500 certificates", "Other certificates"}},
 		{"first", view(scene.Begin(goal("api.example.com"), now, 1)), []string{"There is no certificate yet."}},
 	}
 }
@@ -62,8 +62,6 @@ func lived(g plan.Goal, days int, seed byte) *scene.World {
 	w := scene.Begin(g, now.Add(-time.Duration(days)*scene.Day), seed)
 	return w
 }
-
-
 
 // until lets time go by until so many days ago.
 func until(w *scene.World, daysAgo int) *scene.World {
