@@ -118,7 +118,7 @@ func TestThePageBeginsWithWhatMatters(t *testing.T) {
 			[]string{"7 certificates: 7 critical.", "Critical a , b , c , d , e and 2 more", "a deploy hook failed"}},
 		{"the configuration", config, []string{"Something fails", "Warning the configuration", `unknown key "chanels"`, "Safe: keepkey goes on with the configuration that it read before", "systemctl reload keepkey-daemon"}},
 		{"what is only known in short", briefs, []string{"Act now", "2 certificates: 1 critical, 1 well.", "Critical left over", "Lineage left", "keepkey status --name left over", "Other certificates"}},
-		{"before the first run", view(begin(goal(web))), []string{"All is well", "There is no certificate yet."}},
+		{"before the first run", view(begin(goal(web))), []string{"All is well", "1 certificate. Not obtained yet: 1.", "There is no certificate yet."}},
 	} {
 		rest := text(t, render(t, tt.view))
 		for _, want := range tt.want {
@@ -157,8 +157,9 @@ func TestACertificateIsShownInFull(t *testing.T) {
 // The page asks for nothing else, runs nothing, and works under its policy.
 func TestThePageStandsAlone(t *testing.T) {
 	t.Parallel()
-	page := render(t, view(deployFails("shop"), begin(goal(web)).on(5)))
-	styles := 0
+	v := view(deployFails("shop"), begin(goal(web)).on(5))
+	v.Since, v.Others = t0, []status.Brief{{Name: "javascript:a/b"}}
+	page, styles, daemon := render(t, v), 0, false
 	for _, n := range nodes(t, page) {
 		switch n.Data {
 		case "script", "img", "iframe", "object", "embed", "form", "base", "audio", "video", "use", "image":
@@ -172,13 +173,17 @@ func TestThePageStandsAlone(t *testing.T) {
 		}
 		for _, a := range n.Attr {
 			link := a.Key == "href" || a.Key == "src"
+			if a.Val == "certificates/javascript:a%2Fb" && n.Data == "a" { // the daemon's page of it alone
+				daemon = true
+				continue
+			}
 			if a.Key == "style" || strings.HasPrefix(a.Key, "on") || (link && !strings.HasPrefix(a.Val, "#") && !strings.HasPrefix(a.Val, "data:")) {
 				t.Errorf("<%s %s=%q>", n.Data, a.Key, a.Val)
 			}
 		}
 	}
-	if styles != 1 {
-		t.Errorf("%d styles", styles)
+	if styles != 1 || !daemon {
+		t.Errorf("%d styles; the daemon's page is linked: %v", styles, daemon)
 	}
 	if outside := regexp.MustCompile(`(?i)url\((?:[^#)]|#[^c])[^)]*\)|@import`).FindString(style); outside != "" {
 		t.Errorf("the style asks for %s", outside)

@@ -60,7 +60,8 @@ type alarm struct {
 	More         int    // that have it, too
 }
 
-type link struct{ Name, ID string }
+// link leads to a certificate on the page, and the path to the daemon's page of it alone.
+type link struct{ Name, ID, Path string }
 
 // row is a certificate in a list.
 type row struct {
@@ -202,7 +203,10 @@ func rank(s status.Severity) int {
 	return slices.Index([]status.Severity{"", status.Info, status.Warning, status.Critical}, s)
 }
 
-func linkOf(name string) link { return link{clean(name), "cert-" + url.PathEscape(name)} }
+func linkOf(name string) link {
+	path := url.PathEscape(name)
+	return link{clean(name), "cert-" + path, path}
+}
 
 func rowOf(b status.Brief, now time.Time) row {
 	r := row{link: linkOf(b.Name), Severity: b.Severity, Word: severities[b.Severity], Left: "none yet", Gate: "–"}

@@ -109,7 +109,7 @@ func alarms(v View) []alarm {
 // facts says in a few sentences how the certificates are and, where nothing is wrong, what
 // comes next.
 func facts(all []status.Brief, now time.Time, well bool) []string {
-	var critical, warned, closed int
+	var critical, warned, closed, without int
 	var expires, opens, next dated
 	for _, b := range all {
 		switch b.Severity {
@@ -123,11 +123,17 @@ func facts(all []status.Brief, now time.Time, well bool) []string {
 			opens.sooner(b.GateOpens, b)
 		}
 		expires.sooner(b.NotAfter, b)
+		if b.NotAfter.IsZero() {
+			without++
+		}
 		if !b.Next.Upkeep() {
 			next.sooner(b.NextAt, b)
 		}
 	}
 	text := []string{count(len(all), critical, warned)}
+	if without > 0 {
+		text = append(text, fmt.Sprintf("Not obtained yet: %d.", without))
+	}
 	when := func(d dated) string { return relative(d.at.Sub(now)) }
 	switch {
 	case expires.at.IsZero():

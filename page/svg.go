@@ -168,7 +168,7 @@ func ticks(from, to time.Time) []tickAt {
 	from, to = from.UTC(), to.UTC()
 	const most = 8
 	var all []tickAt
-	if span := to.Sub(from); span < 70*day {
+	if span := to.Sub(from); span < 100*day {
 		for t := time.Date(from.Year(), from.Month(), from.Day()+1, 0, 0, 0, 0, time.UTC); !t.After(to); t = t.Add(day) {
 			if t.Weekday() == time.Monday {
 				all = append(all, tickAt{t, t.Format("2 Jan")})
