@@ -16,7 +16,8 @@ import (
 )
 
 // What clients get is looked at here: the files that channels publish to, what the daemon
-// serves, where channels are read back, and the keys that are served. Package plan says what it means.
+// serves, where channels are read back, and the keys that are served. Package plan says what
+// it means.
 
 // place is where a document can be read.
 type place struct {

@@ -1,10 +1,12 @@
 package apply_test
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 	"keepkey/internal/acmetest"
 	"keepkey/pinset"
 	"keepkey/pinset/format"
+	"keepkey/plan"
 )
 
 // What the daemon serves is a place like a file: it holds the document that is on record, is
@@ -86,5 +89,34 @@ func TestWhatIsServedGoesWithItsHook(t *testing.T) {
 	w.renew(cert, apply.Options{})
 	if _, _, err := w.runner().Served("api", "web"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("it is still there: %v", err)
+	}
+}
+
+// asleep is a daemon that does not run.
+type asleep struct{ asked int }
+
+func (*asleep) String() string { return "the daemon" }
+
+func (a *asleep) Read(context.Context, hooks.Event) ([]byte, error) {
+	a.asked++
+	return nil, &hooks.Error{What: "reading the daemon", Reason: "it does not run", NoDaemon: true}
+}
+
+// It does not wake up by being asked again and again, as a place does that is slow to change.
+func TestADaemonThatDoesNotRunIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, acmetest.Options{})
+	cert := w.cert("api", "api.example.com")
+	daemon := &asleep{}
+	cert.Channels = []config.Channel{{
+		Name: "web", Format: format.JSON, Lifetime: pinset.Lifetime{Duration: time.Hour}, Publish: []hooks.Hook{hooks.Serve{}}, ReadBack: daemon,
+	}}
+	rep := w.renew(cert, apply.Options{})
+	if !slices.Contains(codes(rep.Problems), plan.PublicationUnseen) || !rep.Did(plan.Obtain) {
+		t.Errorf("problems %q", problems(rep))
+	}
+	// Before the first run and after the publication, and by the looks around these.
+	if daemon.asked == 0 || daemon.asked > 4 {
+		t.Errorf("asked %d times", daemon.asked)
 	}
 }

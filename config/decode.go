@@ -49,10 +49,7 @@ func parse(file, abs string, root *yaml.Node, knownProvider func(name string) er
 		"state":     d.path(&cfg.State, "the path of the state directory"),
 		"group":     d.group(&cfg.Group),
 		"operators": d.group(&cfg.Operators),
-		// Read first, wherever they are: channels may depend on them.
-		"listen":        func(*yaml.Node, string) {},
-		"listen_public": func(*yaml.Node, string) {},
-		"resolvers":     d.addresses(&cfg.Resolvers, "53", "a DNS server as host or host:port"),
+		"resolvers": d.addresses(&cfg.Resolvers, "53", "a DNS server as host or host:port"),
 		"acme": func(n *yaml.Node, path string) {
 			acmeNode = n
 			d.acme(&ca, n, path)
@@ -67,6 +64,9 @@ func parse(file, abs string, root *yaml.Node, knownProvider func(name string) er
 		},
 		"certificates": func(n *yaml.Node, _ string) { certificates = n },
 		"notify":       d.notify(&cfg.Notify),
+		// Read first, wherever they are: channels depend on them.
+		"listen":        func(*yaml.Node, string) {},
+		"listen_public": func(*yaml.Node, string) {},
 	})
 	if root.Kind != yaml.MappingNode {
 		// Reported already.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -113,6 +114,7 @@ func (w *Web) page(drawn *drawings, draw func(context.Context, *http.Request, *b
 			http.Error(rw, "this page can't be shown; the log of the daemon says why", http.StatusInternalServerError)
 		default:
 			rw.Header().Set("Content-Type", got.contentType)
+			rw.Header().Set("Content-Length", strconv.Itoa(len(got.body)))
 			rw.Write(got.body)
 		}
 	}

@@ -56,7 +56,7 @@ func (w *Web) Serve(ctx context.Context, l net.Listener) {
 	server := &http.Server{
 		Handler: w.handler(), ConnState: w.visitors.state, MaxHeaderBytes: maxHeader, DisableGeneralOptionsHandler: true,
 		ReadHeaderTimeout: headerTime, ReadTimeout: requestTime, WriteTimeout: answerTime, IdleTimeout: idleTime,
-		ErrorLog: slog.NewLogLogger(w.Log.Handler(), slog.LevelDebug),
+		ErrorLog: slog.NewLogLogger(w.Log.Handler(), slog.LevelWarn),
 	}
 	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {

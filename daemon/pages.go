@@ -22,8 +22,8 @@ func (w *Web) overviewPage(ctx context.Context, _ *http.Request, b *bytes.Buffer
 	v := w.view()
 	all := w.all()
 	worstFirst(all)
-	for i, k := range all {
-		if i < maxShown && ctx.Err() == nil && !k.at.IsZero() {
+	for _, k := range all {
+		if len(v.Certificates) < maxShown && ctx.Err() == nil && !k.at.IsZero() {
 			v.Certificates = append(v.Certificates, w.whole(ctx, k))
 		} else {
 			v.Others = append(v.Others, k.now(v.Now))
