@@ -25,6 +25,7 @@ import (
 	"keepkey/keystore"
 	"keepkey/page"
 	"keepkey/plan"
+	"keepkey/report"
 	"keepkey/status"
 )
 
@@ -58,6 +59,7 @@ type service struct {
 
 	overview *daemon.Overview
 	web      net.Listener // where it answers over HTTP; nil for nowhere
+	reports  *daemon.Reports
 }
 
 func (g *globals) serve(ctx context.Context, cfg *config.Config) error {
@@ -93,6 +95,9 @@ func (g *globals) serve(ctx context.Context, cfg *config.Config) error {
 			return apply.Report{Name: cert.Name, Wake: g.env.Now().AddDate(1000, 0, 0)}
 		}
 	}
+	s.read.Store(cfg)
+	s.reports = daemon.NewReports()
+	s.reports.Now, s.reports.About, s.reports.Hear = g.env.Now, s.about, s.hear
 	systemd := daemon.SystemdOf(g.env.Getenv)
 	s.daemon.Beat, s.daemon.BeatEvery = s.overview.Beat, systemd.Watchdog/3
 	if systemd.Watchdog > 0 {
@@ -106,6 +111,7 @@ func (g *globals) serve(ctx context.Context, cfg *config.Config) error {
 		web := s.webOf(cfg)
 		serving.Go(func() { web.Serve(ctx, s.web) })
 	}
+	serving.Go(func() { s.reports.Run(ctx) })
 	go s.reloadOn(ctx, systemd)
 	systemd.Tell("READY=1")
 	g.log.Info("at work", "certificates", len(cfg.Certificates))
@@ -120,13 +126,37 @@ func (g *globals) serve(ctx context.Context, cfg *config.Config) error {
 func (s *service) webOf(cfg *config.Config) *daemon.Web {
 	w := &daemon.Web{
 		Overview: s.overview, Metrics: daemon.NewMetrics(version(), cfg.Listen.Public), Listen: cfg.Listen, Served: s.runner.Served,
-		Now: s.g.env.Now, Since: s.g.env.Now(), Hostname: s.runner.Hostname, Version: version(), Log: s.g.log,
+		Now: s.g.env.Now, Since: s.g.env.Now(), Hostname: s.runner.Hostname, Version: version(), Log: s.g.log, Reports: s.reports,
 	}
 	w.Show = func(ctx context.Context, cert config.Certificate) page.Certificate {
 		return pageOf(ctx, s.runner, cert)
 	}
 	s.runner.Observe = w.Metrics.Observe
 	return w
+}
+
+// about returns the certificates that a report may be about, where reports are taken.
+func (s *service) about(rep report.Report) []config.Certificate {
+	cfg := s.read.Load()
+	if !cfg.Reports {
+		return nil
+	}
+	return about(cfg, rep)
+}
+
+// hear puts reports of clients on record, and has those lineages looked at of which there is
+// something new to tell.
+func (s *service) hear(ctx context.Context, certs []config.Certificate, all []apply.Received) {
+	news, err := s.runner.Hear(ctx, certs, all)
+	if err != nil {
+		s.g.log.Warn("reports of clients were not put on record", "certificate", certs[0].Name, "reports", len(all), "problem", err)
+	}
+	if len(news) == 0 {
+		return
+	}
+	if err := s.daemon.Wake(ctx, news...); err != nil && !errors.Is(err, daemon.ErrEnded) {
+		s.g.log.Warn("what clients reported is told when something else is due", "problem", err)
+	}
 }
 
 // socketOf returns where the daemon of a state directory listens.

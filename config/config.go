@@ -26,6 +26,7 @@ type Config struct {
 	Operators    string   // the group that may hand work to a daemon, or ""
 	Listen       Listen   // where the daemon answers over HTTP
 	Resolvers    []string // recursive DNS servers (host:port) for DNS-01, or none for the system's
+	Reports      bool     // a daemon takes what clients report of failed pin validations
 	Certificates []Certificate
 	Notify       []hooks.Hook // told what is wrong, and when it is over
 }

@@ -107,6 +107,10 @@ func TestAConfigurationThatIsReadAgainIsEqual(t *testing.T) {
 		cert := read()[1]
 		if change(&cert); cert.Equal(first[1]) {
 			t.Errorf("%s makes no difference", what)
+func TestReportsAreTakenOnlyWhereThatIsAskedFor(t *testing.T) {
+	for text, want := range map[string]bool{"": false, "reports: false\n": false, "reports: true\n": true} {
+		if cfg, err := Parse("/c.yaml", []byte(minimal+text), nil); err != nil || cfg.Reports != want {
+			t.Errorf("%q: %+v, %v", text, cfg, err)
 		}
 	}
 }
@@ -173,13 +177,14 @@ var bad = []struct{ name, yaml, want string }{
 	{"two documents", minimal + "---\n" + minimal, "/c.yaml:4: a second document begins here; want only one"},
 	{"a list", "- a", "/c.yaml:1: want keys and values, found a list"},
 	{"nothing to do", "acme: {accept_terms: true}", "/c.yaml:1: certificates: no certificate is configured: want a list with at least one"},
-	{"an unknown key", minimal + "certificats: []", `/c.yaml:4: unknown key "certificats"; did you mean "certificates"? accepted: acme, certificates, defaults, group, listen, listen_public, notify, operators, resolvers, state`},
-	{"an unknown key like no other", minimal + "zzzzzz: 1", `/c.yaml:4: unknown key "zzzzzz"; accepted: acme, certificates, defaults, group, listen, listen_public, notify, operators, resolvers, state`},
+	{"an unknown key", minimal + "certificats: []", `/c.yaml:4: unknown key "certificats"; did you mean "certificates"? accepted: acme, certificates, defaults, group, listen, listen_public, notify, operators, reports, resolvers, state`},
+	{"an unknown key like no other", minimal + "zzzzzz: 1", `/c.yaml:4: unknown key "zzzzzz"; accepted: acme, certificates, defaults, group, listen, listen_public, notify, operators, reports, resolvers, state`},
 	{"a key twice", minimal + "acme: {}", `/c.yaml:4: the key "acme" is given twice, first in line 1`},
 	{"an alias", "acme: &a {accept_terms: true}\ncertificates: [{domains: [a.example.com], acme: *a}]", "/c.yaml:1: acme: anchors (&a) are not supported: write the value out"},
 	{"a wrong type", minimal + "state: 7", "/c.yaml:4: state: want the path of the state directory, found the number 7"},
 	{"nothing", minimal + "state:", "/c.yaml:4: state: want the path of the state directory, found nothing"},
 	{"control characters", minimal + `state: "a\x1b[31m"`, `/c.yaml:4: state: want the path of the state directory, found "a\x1b[31m" with control characters`},
+	{"reports in words", minimal + "reports: take them", `/c.yaml:4: reports: want true or false, found "take them"`},
 	{"terms not accepted", "certificates: [{domains: [a.example.com]}]", "/c.yaml:1: acme.accept_terms: read the terms of service of https://acme-v02.api.letsencrypt.org/directory and set accept_terms: true"},
 	{"terms not accepted in words", "acme: {accept_terms: sure}\ncertificates: []", `/c.yaml:1: acme.accept_terms: want true or false, found "sure"`},
 	{"no such CA", "acme: {accept_terms: true, directory: letsencryptt}\ncertificates: []", `/c.yaml:1: acme.directory: "letsencryptt" is not an ACME directory: want an https URL, or one of google, google-staging, letsencrypt, letsencrypt-staging, zerossl`},

@@ -50,6 +50,7 @@ func parse(file, abs string, root *yaml.Node, knownProvider func(name string) er
 		"group":     d.group(&cfg.Group),
 		"operators": d.group(&cfg.Operators),
 		"resolvers": d.addresses(&cfg.Resolvers, "53", "a DNS server as host or host:port"),
+		"reports":   d.truth(&cfg.Reports),
 		"acme": func(n *yaml.Node, path string) {
 			acmeNode = n
 			d.acme(&ca, n, path)
