@@ -131,7 +131,7 @@ func (s *service) webOf(cfg *config.Config) *daemon.Web {
 	w.Show = func(ctx context.Context, cert config.Certificate) page.Certificate {
 		return pageOf(ctx, s.runner, cert)
 	}
-	s.runner.Observe = w.Metrics.Observe
+	s.runner.Observe, s.reports.Count = w.Metrics.Observe, w.Metrics.CountReport
 	return w
 }
 

@@ -171,6 +171,7 @@ var scriptCommands = map[string]scriptCommand{
 		}
 	}),
 	"ask":    command(4, 8, askCommand),
+	"post":   command(5, 5, postCommand),
 	"until":  command(3, 3, untilCommand),
 	"signal": command(1, 1, signalCommand),
 	"lock": command(1, 1, func(ts *testscript.TestScript, args []string) {

@@ -80,7 +80,15 @@ func webCommand(ts *testscript.TestScript, args []string) {
 // askCommand has the daemon that listens on a Unix socket answer a GET request.
 func askCommand(ts *testscript.TestScript, args []string) {
 	args, file := output(ts, args)
-	answer, err := answerOf(ts.MkAbs(args[0]), args[1], args[2:])
+	answer, err := answerOf(ts.MkAbs(args[0]), args[1], nil, args[2:])
+	ts.Check(err)
+	ts.Check(os.WriteFile(file, answer, 0o600))
+}
+
+// postCommand sends it a file.
+func postCommand(ts *testscript.TestScript, args []string) {
+	args, file := output(ts, args)
+	answer, err := answerOf(ts.MkAbs(args[0]), args[1], strings.NewReader(ts.ReadFile(args[2])), []string{"Content-Type: application/json"})
 	ts.Check(err)
 	ts.Check(os.WriteFile(file, answer, 0o600))
 }
@@ -89,7 +97,7 @@ func askCommand(ts *testscript.TestScript, args []string) {
 func untilCommand(ts *testscript.TestScript, args []string) {
 	pattern := regexp.MustCompile("(?m)" + args[2])
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) { // somebody else brings it about
-		answer, err := answerOf(ts.MkAbs(args[0]), args[1], nil)
+		answer, err := answerOf(ts.MkAbs(args[0]), args[1], nil, nil)
 		if pattern.Match(answer) {
 			return
 		}
@@ -100,11 +108,15 @@ func untilCommand(ts *testscript.TestScript, args []string) {
 }
 
 // answerOf returns the status, the headers and the body of an answer, in lines.
-func answerOf(socket, path string, headers []string) ([]byte, error) {
+func answerOf(socket, path string, body io.Reader, headers []string) ([]byte, error) {
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
 	}}
-	req, err := http.NewRequest(http.MethodGet, "http://localhost"+path, nil)
+	method := http.MethodGet
+	if body != nil {
+		method = http.MethodPost
+	}
+	req, err := http.NewRequest(method, "http://localhost"+path, body)
 	if err != nil {
 		return nil, err
 	}

@@ -26,6 +26,7 @@ type Metrics struct {
 	registry *prometheus.Registry
 	actions  *prometheus.CounterVec
 	hooks    *prometheus.CounterVec
+	reports  *prometheus.CounterVec
 	turn     sync.Mutex // of who writes metrics down; see inTurns
 }
 
@@ -46,13 +47,16 @@ func NewMetrics(version string, public bool) *Metrics {
 		hooks: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "keepkey_hook_runs_total", Help: "Hooks that were called, by their event, since the daemon began.",
 		}, []string{"event", "result"}),
+		reports: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "keepkey_pin_failure_reports_total", Help: "Reports of clients that refused a key, by what became of them, since the daemon began.",
+		}, []string{"result"}),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "keepkey_build_info", Help: "The version of keepkey, and of Go; always 1.",
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.actions, m.hooks, build)
+	m.registry.MustRegister(m.actions, m.hooks, m.reports, build)
 	if !public {
 		m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	}
@@ -65,8 +69,14 @@ func NewMetrics(version string, public bool) *Metrics {
 			m.hooks.WithLabelValues(string(event), result)
 		}
 	}
+	for _, result := range []string{ReportTaken, ReportInvalid, ReportForeign, ReportLimited, ReportLost} {
+		m.reports.WithLabelValues(result)
+	}
 	return m
 }
+
+// CountReport counts a report of a client: see [Reports].
+func (m *Metrics) CountReport(result string) { m.reports.WithLabelValues(result).Inc() }
 
 // Observe counts: see [apply.Runner].
 func (m *Metrics) Observe(o apply.Observed) {
