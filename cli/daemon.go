@@ -229,6 +229,7 @@ func (s *service) done(rep apply.Report) {
 
 // tell logs what is wrong with a lineage, once.
 func (s *service) tell(rep apply.Report) {
+	s.g.log.Debug("did what was due", "certificate", rep.Name, "again", rep.Wake)
 	o := status.OutcomeOf(rep.Name, rep.Done, rep.Problems, rep.Notes, rep.Input.State, rep.Next)
 	now := ""
 	for _, p := range o.Problems {

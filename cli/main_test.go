@@ -3,9 +3,13 @@ package cli_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
+	"runtime"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -27,6 +31,10 @@ const clockFileEnv = "KEEPKEY_TEST_CLOCK_FILE"
 
 // handedEnv has a daemon that the tests run do what is handed to it, and nothing else.
 const handedEnv = "KEEPKEY_TEST_ONLY_HANDED"
+
+// censusEnv names a file to which the keepkey that the tests run writes what it holds,
+// whenever it gets SIGUSR1.
+const censusEnv = "KEEPKEY_TEST_CENSUS"
 
 // killEnv names the effect in whose place the keepkey that the tests run is killed,
 // counted from 1.
@@ -69,18 +77,14 @@ func keepkey() {
 	if mask, err := strconv.ParseInt(os.Getenv(umaskEnv), 8, 32); err == nil {
 		syscall.Umask(int(mask))
 	}
-	offset, _ := time.ParseDuration(os.Getenv(clockEnv)) // none when it is not set
-	clock := os.Getenv(clockFileEnv)
-	now := func() time.Time {
-		data, _ := os.ReadFile(clock) // none when it is not set
-		moved, _ := time.ParseDuration(string(data))
-		return time.Now().Add(offset + moved)
-	}
 	timeout, _ := time.ParseDuration(os.Getenv(requestTimeoutEnv)) // the usual when it is not set
+	if to := os.Getenv(censusEnv); to != "" {
+		go takeCensus(to)
+	}
 	var out bytes.Buffer
 	env := cli.Env{
 		Args: os.Args, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv,
-		Now: now, RequestTimeout: timeout, Become: cli.Become, OnlyHanded: os.Getenv(handedEnv) != "",
+		Now: testClock(), RequestTimeout: timeout, Become: cli.Become, OnlyHanded: os.Getenv(handedEnv) != "",
 	}
 	if os.Getenv(adviceEnv) != "" && !slices.Contains(os.Args, "daemon") {
 		env.Stdout, env.Stderr = io.MultiWriter(os.Stdout, &out), io.MultiWriter(os.Stderr, &out)
@@ -97,4 +101,53 @@ func keepkey() {
 		}
 	}
 	os.Exit(status)
+}
+
+// testClock returns the clock of the keepkey that the tests run.
+func testClock() func() time.Time {
+	offset, _ := time.ParseDuration(os.Getenv(clockEnv)) // none when it is not set
+	file := os.Getenv(clockFileEnv)
+	return func() time.Time {
+		if file == "" {
+			return time.Now().Add(offset)
+		}
+		data, err := os.ReadFile(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			return time.Now().Add(offset) // nobody moved it yet
+		}
+		if err != nil {
+			panic(err)
+		}
+		off, err := time.ParseDuration(string(data))
+		if err != nil {
+			panic(err)
+		}
+		return time.Now().Add(offset + off)
+	}
+}
+
+// census is what a process holds.
+type census struct{ Goroutines, Descriptors, Heap int }
+
+// takeCensus writes one at each SIGUSR1.
+func takeCensus(to string) {
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, syscall.SIGUSR1)
+	for range asked {
+		runtime.GC()
+		runtime.GC() // what the first found had finalizers
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		c := census{Goroutines: runtime.NumGoroutine(), Heap: int(m.HeapAlloc)}
+		if open, err := os.ReadDir("/proc/self/fd"); err == nil {
+			c.Descriptors = len(open)
+		}
+		data, err := json.Marshal(c)
+		if err != nil {
+			panic(err)
+		}
+		if err := errors.Join(os.WriteFile(to+".new", data, 0o600), os.Rename(to+".new", to)); err != nil {
+			panic(err)
+		}
+	}
 }

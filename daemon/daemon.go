@@ -20,7 +20,8 @@ type Daemon struct {
 	Work func(context.Context, config.Certificate) apply.Report
 	// Load reads the configuration again.
 	Load func() (*config.Config, error)
-	// Done is told what became of each certificate, by one call at a time.
+	// Done is told what became of each certificate, by one call at a time, and when it is
+	// worked on again.
 	Done func(apply.Report)
 	Now  func() time.Time
 	// Beat is called at least that often, to show that the daemon is alive.
@@ -47,8 +48,10 @@ const (
 	// minPause keeps a lineage whose next action is always due from being worked on without
 	// end.
 	minPause = time.Second
-	// unreadablePause is for a lineage whose state can't be read: nobody knows what is due.
-	unreadablePause = time.Minute
+	// firstPause is for a lineage that failed without a record that makes it wait: its state
+	// can't be read, say, or written. It doubles until it is maxPause.
+	firstPause = time.Minute
+	maxPause   = time.Hour
 )
 
 // life is a daemon while it runs. One goroutine has it.
@@ -58,7 +61,7 @@ type life struct {
 	certs    map[string]config.Certificate
 	schedule schedule
 	last     time.Time         // what the clock said in the turn before
-	failing  map[string]bool   // certificates that failed when they were last worked on
+	failing  map[string]int    // how often certificates failed, one time after the other
 	busy     map[lane]int      // how many certificates are worked on
 	waiting  map[lane][]string // those for which there is no room, in the order of their time
 	reports  chan report
@@ -81,7 +84,7 @@ type report struct {
 // later, until ctx ends. What is under way then is ended, and has ended when Run returns.
 func (d *Daemon) Run(ctx context.Context, cfg *config.Config) {
 	l := &life{
-		Daemon: d, ctx: ctx, certs: make(map[string]config.Certificate), failing: make(map[string]bool),
+		Daemon: d, ctx: ctx, certs: make(map[string]config.Certificate), failing: make(map[string]int),
 		busy: make(map[lane]int), waiting: make(map[lane][]string), reports: make(chan report),
 	}
 	defer close(d.ended)
@@ -163,7 +166,7 @@ func (l *life) configure(cfg *config.Config) {
 // begin works on a lineage, or has it wait until there is room.
 func (l *life) begin(name string) {
 	cert := l.certs[name]
-	in := lane{cert.ACME.Directory, l.failing[name]}
+	in := lane{cert.ACME.Directory, l.failing[name] > 0}
 	if !l.room(in) {
 		l.waiting[in] = append(l.waiting[in], name)
 		return
@@ -183,15 +186,18 @@ func (l *life) room(in lane) bool {
 func (l *life) end(r report) {
 	l.running--
 	l.busy[r.lane]--
-	if delete(l.failing, r.Name); len(r.Problems) > 0 {
-		l.failing[r.Name] = true
-	}
 	now := l.now()
-	wake := later(r.Wake, now.Add(minPause))
-	if r.Wake.IsZero() {
-		wake = now.Add(unreadablePause)
+	switch pause := firstPause << min(l.failing[r.Name], 6); {
+	case len(r.Problems) == 0:
+		delete(l.failing, r.Name)
+		r.Wake = later(r.Wake, now.Add(minPause))
+	case r.Wake.After(now):
+		l.failing[r.Name]++
+	default:
+		l.failing[r.Name]++
+		r.Wake = now.Add(min(pause, maxPause))
 	}
-	l.schedule.back(r.Name, wake, now)
+	l.schedule.back(r.Name, r.Wake, now)
 	if l.Done != nil {
 		l.Done(r.Report)
 	}

@@ -94,17 +94,35 @@ func TestEachCertificateIsWorkedOnAtItsOwnTime(t *testing.T) {
 func TestALineageThatIsAlwaysDueDoesNotSpin(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{work: func(_ context.Context, cert config.Certificate) apply.Report {
-			if cert.Name == "unreadable" {
-				return apply.Report{}
-			}
+		w := &world{work: func(context.Context, config.Certificate) apply.Report {
 			return apply.Report{Wake: time.Now().Add(-time.Hour)}
 		}}
-		run(t, w.daemon(8), certs("ca", "due", "unreadable")...)
+		run(t, w.daemon(8), certs("ca", "due")...)
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
-		if due, unreadable := w.count("due"), w.count("unreadable"); due > 601 || unreadable > 11 {
-			t.Errorf("worked on %d and %d times in ten minutes", due, unreadable)
+		if n := w.count("due"); n > 601 {
+			t.Errorf("worked on %d times in ten minutes", n)
+		}
+	})
+}
+
+// What fails and can't be put on record makes nobody wait, but the daemon itself.
+func TestWhatFailsWithoutARecordIsTriedLessAndLess(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{work: func(_ context.Context, cert config.Certificate) apply.Report {
+			if cert.Name == "unreadable" {
+				return apply.Report{Problems: []plan.Finding{{Code: plan.StateUnreadable}}}
+			}
+			return apply.Report{Problems: []plan.Finding{{Code: plan.StateUnwritten}}, Wake: time.Now()}
+		}}
+		run(t, w.daemon(8), certs("ca", "unreadable", "unwritten")...)
+		time.Sleep(24 * time.Hour)
+		synctest.Wait()
+		for _, name := range []string{"unreadable", "unwritten"} {
+			if n := w.count(name); n != 29 { // after 1, 2, 4 minutes and so on, and then each hour
+				t.Errorf("what is %s was worked on %d times in a day", name, n)
+			}
 		}
 	})
 }

@@ -48,6 +48,7 @@ type imaginedCA struct {
 	name      string
 	lifetime  time.Duration
 	windows   bool          // it says when to renew (ARI)
+	again     time.Duration // and when to ask that again
 	takes     time.Duration // for an order
 	of        int           // certificates, of a hundred
 	stuck     int           // so many of its orders hang for some days
@@ -231,7 +232,7 @@ func (f *fleet) window(l *imagined) *plan.Answer {
 	if l.hangs && !time.Now().Before(f.at(stuck-2)) && c.NotBefore.Before(f.at(stuck)) {
 		start, end = f.at(stuck), f.at(stuck).Add(time.Second)
 	}
-	return &plan.Answer{Start: start, End: end, AskAgain: day}
+	return &plan.Answer{Start: start, End: end, AskAgain: l.ca.again}
 }
 
 // order gets a certificate, or fails after a while.

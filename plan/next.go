@@ -159,7 +159,7 @@ func (p *planner) all() {
 	problems, notes := in.ReportFindings()
 	p.plan.Problems, p.plan.Notes = append(p.plan.Problems, problems...), append(p.plan.Notes, notes...)
 	p.add(servings(in)...)
-	if c := in.State.Certificate; c != nil && windowStale(in) {
+	if at, ask := askWindowAt(in); ask && !at.After(in.Now) {
 		p.add(Action{Kind: AskWindow, Why: Why{Code: WhyWindowUnknown}})
 	}
 	p.add(revocations(in)...)

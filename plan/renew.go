@@ -93,13 +93,20 @@ const (
 	askAgain    = 6 * time.Hour // when it does not say, or did not answer
 )
 
-func windowStale(in Input) bool {
+// askWindowAt is when to ask the CA for the renewal window, if there is anything to ask for.
+func askWindowAt(in Input) (at time.Time, ask bool) {
 	c, w := in.State.Certificate, in.State.Window
-	if in.Disk.StoredProblem != nil || c.Directory != in.Goal.CA {
-		return false
+	switch {
+	case c == nil || in.Disk.StoredProblem != nil || c.Directory != in.Goal.CA:
+		return time.Time{}, false
+	case w == nil || w.Serial != c.Serial || in.Now.Before(w.Asked):
+		return in.Now, true
+	case wrongClock(in) != nil && w.AskAgain.After(w.Asked.Add(clockTolerance)):
+		// The CA is to say again what time it is. A clock that was set right since says at
+		// least that much more, or less.
+		return w.Asked.Add(clockTolerance), true
 	}
-	// The last: the CA is to say again what time it is.
-	return w == nil || w.Serial != c.Serial || !in.Now.Before(w.AskAgain) || in.Now.Before(w.Asked) || wrongClock(in) != nil
+	return w.AskAgain, true
 }
 
 // sane says whether a window can be meant for the certificate. CAs have answered

@@ -13,13 +13,23 @@ func TestALineageIsWokenForItsNextAction(t *testing.T) {
 			in.State.Failures = map[string]Failure{a.purpose(): {Count: count, First: t0, Last: last, Error: "no"}}
 		}
 	}
-	daily := maxWake - share("api", maxWake/8)
+	tomorrow := lookEvery - share("api", lookEvery/8)
 	for _, tt := range []struct {
 		name   string
 		change func(*Input)
 		want   time.Duration // from now
 	}{
-		{"nothing due for a long time", func(in *Input) {}, daily},
+		{"nothing due for a long time", func(in *Input) {}, tomorrow},
+		{"a window to ask for later", func(in *Input) { in.State.Window.AskAgain = in.Now.Add(time.Hour) }, time.Hour},
+		{"a window, while the clock is wrong", func(in *Input) {
+			in.State.Window.Asked = in.Now.Add(-10 * time.Minute)
+			in.State.Clock = &Clock{Ours: in.Now, CA: in.Now.Add(2 * time.Hour)}
+		}, 50 * time.Minute},
+		{"a window, once the clock was set right", func(in *Input) {
+			in.State.Window.Asked = in.Now
+			in.State.Clock = &Clock{Ours: in.Now, CA: in.Now.Add(2 * time.Hour)}
+			in.Now = in.Now.Add(2 * time.Hour)
+		}, 0},
 		{"a window to ask for", func(in *Input) { in.State.Window.AskAgain = in.Now.Add(time.Hour); in.Now = in.Now.Add(2 * time.Hour) }, 0},
 		{"a hook that failed, once", func(in *Input) {
 			in.Goal.Channels[0].Publish = append(in.Goal.Channels[0].Publish, at("new")...)
@@ -34,7 +44,10 @@ func TestALineageIsWokenForItsNextAction(t *testing.T) {
 			failing(Action{Kind: Publish, Channel: in.Goal.Channels[0].Name}, 1_000_000, in.Now.Add(-time.Minute))(in)
 		}, 59 * time.Minute},
 		{"nothing can be done before a person acts", func(in *Input) { in.Disk.LiveProblem = errors.New("a directory") }, blockedWake},
-		{"by force", func(in *Input) { in.Force = true }, daily},
+		{"nothing to look at, either", func(in *Input) {
+			in.Goal.Channels, in.Goal.Check = nil, nil
+		}, maxWake},
+		{"by force", func(in *Input) { in.Force = true }, tomorrow},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

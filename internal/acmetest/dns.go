@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/miekg/dns"
 )
@@ -17,6 +18,7 @@ type DNS struct {
 
 	host    string
 	servers []*dns.Server
+	fails   atomic.Bool
 
 	mu      sync.Mutex
 	txt     map[string][]string // by name in lower case with the final dot
@@ -87,6 +89,9 @@ func (d *DNS) RemoveTXT(name, value string) {
 	d.txt[name] = slices.DeleteFunc(d.txt[name], func(v string) bool { return v == value })
 }
 
+// Fail has every question fail, or none any more.
+func (d *DNS) Fail(fails bool) { d.fails.Store(fails) }
+
 // TXT returns how many TXT records there are, over all names.
 func (d *DNS) TXT() int {
 	d.mu.Lock()
@@ -111,6 +116,8 @@ func (d *DNS) ServeDNS(w dns.ResponseWriter, r *dns.Msg) {
 	m.SetReply(r)
 	m.Authoritative, m.RecursionAvailable = true, true
 	switch {
+	case d.fails.Load():
+		m.Rcode = dns.RcodeServerFailure
 	case r.Opcode == dns.OpcodeUpdate:
 		d.update(w, r, m)
 	case len(r.Question) == 1:
