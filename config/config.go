@@ -25,7 +25,7 @@ type Config struct {
 	Group        string   // the group that may read the current certificate and key, or ""
 	Operators    string   // the group that may hand work to a daemon, or ""
 	Listen       Listen   // where the daemon answers over HTTP
-	Resolvers    []string // recursive DNS servers (host:port) for DNS-01, or none for the system's
+	Resolvers    []string // recursive DNS servers (host:port) for DNS-01 and for looking at servers, or none for the system's
 	Reports      bool     // a daemon takes what clients report of failed pin validations
 	Certificates []Certificate
 	Notify       []hooks.Hook // told what is wrong, and when it is over
@@ -44,7 +44,8 @@ type Certificate struct {
 	// without it, nobody knows who pins.
 	NobodyPins bool
 	Deploy     []hooks.Hook
-	Check      []string // host:port
+	Check      []string // where the served key is looked at: see [probe.Address]
+	Resolvers  []string // those of the whole configuration, for the hosts in Check
 	// KeepOldPin is how long after a rollover the old key's pin stays in the pin
 	// set. Until then the rollover can be undone.
 	KeepOldPin time.Duration

@@ -107,6 +107,10 @@ func TestAConfigurationThatIsReadAgainIsEqual(t *testing.T) {
 		cert := read()[1]
 		if change(&cert); cert.Equal(first[1]) {
 			t.Errorf("%s makes no difference", what)
+		}
+	}
+}
+
 func TestReportsAreTakenOnlyWhereThatIsAskedFor(t *testing.T) {
 	for text, want := range map[string]bool{"": false, "reports: false\n": false, "reports: true\n": true} {
 		if cfg, err := Parse("/c.yaml", []byte(minimal+text), nil); err != nil || cfg.Reports != want {
@@ -252,7 +256,7 @@ var bad = []struct{ name, yaml, want string }{
 	{"an address that is two", minimal + `notify: [{email: "a@example.com, b@example.com"}]`, `/c.yaml:4: notify[0].email: "a@example.com, b@example.com" is not an e-mail address`},
 	{"an address with a header", minimal + `notify: [{email: ["a@example.com\nBcc: b@example.com"]}]`, `/c.yaml:4: notify[0].email[0]: want an e-mail address, found "a@example.com\nBcc: b@example.com" with control characters`},
 	{"a mail server elsewhere", minimal + `notify: [{email: {to: root, smtp: "mail.example.com:25"}}]`, `/c.yaml:4: notify[0].email.smtp: "mail.example.com:25": want a mail server on this machine, such as localhost:25`},
-	{"an address to check that is not an address", certificate("domains: [a.example.com]\n   check: [\"a b\"]"), `/c.yaml:4: certificates[0].check[0]: "a b": want an address as host or host:port`},
+	{"an address to check that is not an address", certificate("domains: [a.example.com]\n   check: [\"a b\"]"), `/c.yaml:4: certificates[0].check[0]: "a b": want an address as host or host:port where TLS begins at once, with smtp://, imap://, pop3://, ldap://, xmpp:// or postgres:// before it for STARTTLS`},
 }
 
 func certificate(keys string) string {

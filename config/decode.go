@@ -49,7 +49,7 @@ func parse(file, abs string, root *yaml.Node, knownProvider func(name string) er
 		"state":     d.path(&cfg.State, "the path of the state directory"),
 		"group":     d.group(&cfg.Group),
 		"operators": d.group(&cfg.Operators),
-		"resolvers": d.addresses(&cfg.Resolvers, "53", "a DNS server as host or host:port"),
+		"resolvers": d.addresses(&cfg.Resolvers, "a DNS server as host or host:port", toResolve),
 		"reports":   d.truth(&cfg.Reports),
 		"acme": func(n *yaml.Node, path string) {
 			acmeNode = n
@@ -83,6 +83,7 @@ func parse(file, abs string, root *yaml.Node, knownProvider func(name string) er
 				d.errorf(n, path+".name", "the name %.200q is taken by the certificate in line %d; give one of them another `name`", cert.Name, line)
 			}
 			names[cert.Name] = n.Line
+			cert.Resolvers = cfg.Resolvers
 			cfg.Certificates = append(cfg.Certificates, cert)
 			n.Content = nil // read; with thousands of certificates this is most of the memory
 		})
@@ -136,7 +137,7 @@ func (d *decoder) certificate(n *yaml.Node, path string, ca ACME, defaults Certi
 			cert.NobodyPins = n.Kind == yaml.SequenceNode && len(n.Content) == 0
 		},
 		"deploy":   d.hooks(&cert.Deploy, deploying),
-		"check":    d.addresses(&cert.Check, "443", "an address as host or host:port"),
+		"check":    d.addresses(&cert.Check, whatToCheck, toCheck),
 		"rollover": d.rollover(&cert),
 	})
 	if n.Kind != yaml.MappingNode {

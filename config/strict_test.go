@@ -117,13 +117,17 @@ certificates:
 	{"a URL without a host", certificate(`domains: [a.example.com]` + "\n   deploy: [{webhook: {url: \"https://:443\"}}]"), []string{
 		`/c.yaml:4: certificates[0].deploy[0].webhook.url: "https://:443": want an https URL (http to this machine only)`,
 	}},
-	{"addresses that are not addresses", certificate("domains: [a.example.com]\n   check: [\"*.example.com\", \"a:+80\", \"[::1\", \"a:0\", \"1.2.3\"]\n   challenge: {tls-alpn-01: {listen: \"a b:80\"}}"), []string{
-		`/c.yaml:4: certificates[0].check[0]: "*.example.com": want an address as host or host:port`,
-		`/c.yaml:4: certificates[0].check[1]: "a:+80": want an address as host or host:port`,
-		`/c.yaml:4: certificates[0].check[2]: "[::1": want an address as host or host:port`,
-		`/c.yaml:4: certificates[0].check[3]: "a:0": want an address as host or host:port`,
-		`/c.yaml:4: certificates[0].check[4]: "1.2.3": want an address as host or host:port`,
-		`/c.yaml:5: certificates[0].challenge.tls-alpn-01.listen: "a b:80": want an address to listen on, such as ":80" or "192.0.2.1:80"`,
+	{"addresses that are not addresses", certificate("domains: [a.example.com]\n   check: [\"*.example.com\", \"a:+80\", \"[::1\", \"a:0\", \"1.2.3\",\n     \"https://a.example.com\", \"smtp://a.example.com/\", \"smtp://\", \"://a\"]\n   challenge: {tls-alpn-01: {listen: \"a b:80\"}}"), []string{
+		`/c.yaml:4: certificates[0].check[0]: "*.example.com": want an address as host or host:port where TLS begins at once, with smtp://, imap://, pop3://, ldap://, xmpp:// or postgres:// before it for STARTTLS`,
+		`/c.yaml:4: certificates[0].check[1]: "a:+80": want an address as host or host:port where TLS begins at once, with smtp://, imap://, pop3://, ldap://, xmpp:// or postgres:// before it for STARTTLS`,
+		`/c.yaml:4: certificates[0].check[2]: "[::1": want an address as host or host:port where TLS begins at once, with smtp://, imap://, pop3://, ldap://, xmpp:// or postgres:// before it for STARTTLS`,
+		`/c.yaml:4: certificates[0].check[3]: "a:0": want an address as host or host:port where TLS begins at once, with smtp://, imap://, pop3://, ldap://, xmpp:// or postgres:// before it for STARTTLS`,
+		`/c.yaml:4: certificates[0].check[4]: "1.2.3": want an address as host or host:port where TLS begins at once, with smtp://, imap://, pop3://, ldap://, xmpp:// or postgres:// before it for STARTTLS`,
+		`/c.yaml:5: certificates[0].check[5]: "https://a.example.com": want an address as host or host:port where TLS begins at once, with smtp://, imap://, pop3://, ldap://, xmpp:// or postgres:// before it for STARTTLS`,
+		`/c.yaml:5: certificates[0].check[6]: "smtp://a.example.com/": want an address as host or host:port where TLS begins at once, with smtp://, imap://, pop3://, ldap://, xmpp:// or postgres:// before it for STARTTLS`,
+		`/c.yaml:5: certificates[0].check[7]: "smtp://": want an address as host or host:port where TLS begins at once, with smtp://, imap://, pop3://, ldap://, xmpp:// or postgres:// before it for STARTTLS`,
+		`/c.yaml:5: certificates[0].check[8]: "://a": want an address as host or host:port where TLS begins at once, with smtp://, imap://, pop3://, ldap://, xmpp:// or postgres:// before it for STARTTLS`,
+		`/c.yaml:6: certificates[0].challenge.tls-alpn-01.listen: "a b:80": want an address to listen on, such as ":80" or "192.0.2.1:80"`,
 	}},
 }
 
@@ -151,14 +155,14 @@ resolvers: [192.0.2.53, "[2001:db8::53]", "2001:db8::54", "ns:5353"]
 certificates:
   - domains: [a.example.com]
     challenge: {http-01: {listen: "LOCALHOST:80"}}
-    check: [BÜCHER.example, "web1:8443", "[::1]:443"]
+    check: [BÜCHER.example, "web1:8443", "[::1]:443", "smtp://MAIL.example", "imap://[::1]", "postgres://db:5433"]
 `), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	cert := cfg.Certificates[0]
 	got := fmt.Sprintf("%v %v %s", cfg.Resolvers, cert.Check, cert.Challenge.HTTP01.Listen)
-	want := "[192.0.2.53:53 [2001:db8::53]:53 [2001:db8::54]:53 ns:5353] [xn--bcher-kva.example:443 web1:8443 [::1]:443] localhost:80"
+	want := "[192.0.2.53:53 [2001:db8::53]:53 [2001:db8::54]:53 ns:5353] [xn--bcher-kva.example:443 web1:8443 [::1]:443 smtp://mail.example:25 imap://[::1]:143 postgres://db:5433] localhost:80"
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

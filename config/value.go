@@ -14,6 +14,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"keepkey/internal/trusted"
+	"keepkey/probe"
 )
 
 // pathAt reads a path, which must not lead into the state directory: see [decoder.outside].
@@ -162,28 +163,60 @@ func (d *decoder) listen(dest *string) func(*yaml.Node, string) {
 	}
 }
 
-func (d *decoder) addresses(dest *[]string, defaultPort, want string) func(*yaml.Node, string) {
+func (d *decoder) addresses(dest *[]string, want string, read func(string) (string, error)) func(*yaml.Node, string) {
 	return func(n *yaml.Node, path string) {
 		d.sequence(n, path, func(n *yaml.Node, path string) {
 			var s string
 			if !d.textAt(&s, want, n, path) {
 				return
 			}
-			host, port, err := net.SplitHostPort(s)
-			if err != nil { // no port; an IPv6 address may be in brackets
-				host, port = s, defaultPort
-				if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {
-					host = s[1 : len(s)-1]
-				}
-			}
-			host, err = parseHost(host)
-			if err != nil || !validPort(port) {
+			addr, err := read(s)
+			if err != nil {
 				d.errorf(n, path, "%.100q: want %s", s, want)
 				return
 			}
-			*dest = append(*dest, net.JoinHostPort(host, port))
+			*dest = append(*dest, addr)
 		})
 	}
+}
+
+// toResolve reads the address of a DNS server.
+func toResolve(s string) (string, error) { return withPort(s, "53") }
+
+// whatToCheck are the forms of an address at which a server is looked at.
+const whatToCheck = "an address as host or host:port where TLS begins at once, with smtp://, imap://, pop3://, ldap://, xmpp:// or postgres:// before it for STARTTLS"
+
+// toCheck reads an address at which a server is looked at.
+func toCheck(s string) (string, error) {
+	protocol, rest, port, known := probe.Split(s)
+	if !known {
+		return "", errNoAddress
+	}
+	addr, err := withPort(rest, port)
+	if protocol != "" {
+		addr = protocol + "://" + addr
+	}
+	return addr, err
+}
+
+var errNoAddress = errors.New("not an address")
+
+// withPort reads host or host:port.
+func withPort(s, defaultPort string) (string, error) {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil { // no port; an IPv6 address may be in brackets
+		host, port = s, defaultPort
+		if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {
+			host = s[1 : len(s)-1]
+		}
+	}
+	if host, err = parseHost(host); err != nil {
+		return "", err
+	}
+	if !validPort(port) {
+		return "", errNoAddress
+	}
+	return net.JoinHostPort(host, port), nil
 }
 
 // parseHost reads what can be connected to: an IP address or a host name, which may
