@@ -74,6 +74,20 @@ const (
 	ReportedNoFailure     Code = "reported-no-failure"     // the pins were right: only worth knowing
 )
 
+// What a check of what is out there finds besides; see [JudgeServer]. Target: the server; Reason.
+// What both it and a look can find has a Failure of the look, or the Reason of a check.
+const (
+	ServerUnroutable         Code = "server-unroutable"          // this machine has no way there
+	ServedCertificateInvalid Code = "served-certificate-invalid" // it has expired, or is not valid yet
+	ServedCertificateEnding  Code = "served-certificate-ending"  // Expires, Urgent
+	ServedNameMissing        Code = "served-name-missing"        // it is for other names
+	ServedChainBroken        Code = "served-chain-broken"        // clients can't verify it
+	StapleWrong              Code = "staple-wrong"               // Urgent: it says that the certificate is revoked
+	TLSAWrong                Code = "tlsa-wrong"                 // Pins: those that there should be records of
+	TLSAUnknown              Code = "tlsa-unknown"               // nobody can tell
+	NothingToLookAt          Code = "nothing-to-look-at"         // there is no address of a server
+)
+
 // Why something that a person asked for is refused.
 const (
 	TooFewKeys       Code = "too-few-keys"        // there are not two keys that clients may accept
@@ -145,6 +159,7 @@ type Finding struct {
 	Gate        Verdict
 	Compromised bool // the rollover in question is of a compromised key
 	Retired     bool // a person said that no client carries the pin set
+	Older       bool // it is about a certificate before the newest
 	// CanRotate says that a backup key is there that could take over.
 	CanRotate bool
 	Expires   time.Time // of the certificate that stays in use meanwhile

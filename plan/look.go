@@ -218,7 +218,11 @@ func JudgeServed(in Input, addr string, served pinset.Pin, serial string, err er
 	case served != c.Pin:
 		return Meaning{Code: ServedKeyWrong, Text: fmt.Sprintf("it serves the %s key, with pin %s, and the active key has pin %s", k.Role, served, c.Pin)}
 	case serial != c.Serial:
-		return Meaning{Code: ServedCertificateOld, Text: fmt.Sprintf("it serves a certificate with serial %s, and the newest has %s", serial, c.Serial)}
+		which := "a certificate"
+		if n := in.State.Version(serial); n > 0 {
+			which = fmt.Sprintf("certificate version %d,", n)
+		}
+		return Meaning{Code: ServedCertificateOld, Text: fmt.Sprintf("it serves %s with serial %s, and the newest has %s", which, serial, c.Serial)}
 	}
 	return Meaning{}
 }
@@ -246,7 +250,7 @@ func (in Input) seen(codes ...Code) []Action {
 
 // Graver reports whether what a look found matters more than another finding.
 func Graver(code, than Code) bool {
-	order := slices.Concat([]Code{""}, []Code{PlaceUnreadable, PublicationGone, PublicationChanged, PublicationBack, PublicationForeign, PublicationNewer}, stops)
+	order := slices.Concat([]Code{""}, []Code{ServerUnreachable, ServedCertificateOld, ServedKeyWrong, PlaceUnreadable, PublicationGone, PublicationChanged, PublicationBack, PublicationForeign, PublicationNewer}, stops)
 	return slices.Index(order, code) > slices.Index(order, than)
 }
 
