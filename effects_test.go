@@ -33,7 +33,6 @@ var unmarked = map[string]string{
 	"acme/challenge.go s.provider.Present":    "within \"present challenge\"",
 	"acme/process.go d.DialContext":           "looks only",
 	"apply/health.go c.connecting.TryLock":    "a lock within the process",
-	"apply/look.go d.DialContext":             "looks only",
 	"cli/cli.go c.Args().Present":             "arguments of the command line",
 	"daemon/http.go net.Dial":                 "the page's own socket, before anything is done",
 	"daemon/http.go net.Listen":               "the page's own socket, before anything is done",
@@ -52,6 +51,9 @@ var unmarked = map[string]string{
 	"internal/durable/durable.go os.OpenFile": "Grant, to get a descriptor; the one that creates is marked",
 	"internal/trusted/trusted.go os.OpenFile": "to read",
 	"keystore/read.go syscall.Open":           "to read",
+	"probe/probe.go d.DialContext":            "looks only",
+	"probe/probe.go net.Dial":                 "sends nothing",
+	"probe/resolve.go d.DialContext":          "asks only",
 	"pinset/format/json.go t.UTC().Truncate":  "of a time",
 }
 

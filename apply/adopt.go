@@ -44,8 +44,8 @@ func (r *Runner) Adopt(ctx context.Context, cert config.Certificate, chosen pins
 		}
 	}
 	for _, addr := range cert.Check {
-		if s, err := servedBy(limited, addr, cert.Domains[0]); err == nil {
-			e.Served = append(e.Served, plan.Served{Addr: addr, Pin: s.pin})
+		for _, pin := range l.served(limited, addr) {
+			e.Served = append(e.Served, plan.Served{Addr: addr, Pin: pin})
 		}
 	}
 	listed, err := l.store.Keys.List()

@@ -3,11 +3,7 @@ package apply
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
-	"errors"
 	"fmt"
-	"net"
-	"strings"
 
 	"keepkey/keystore"
 	"keepkey/pinset"
@@ -154,35 +150,4 @@ func (l *lineage) grant() {
 	if l.disk.AccessProblem == nil {
 		l.log.Info("mended who may read what is live", "was", wrong)
 	}
-}
-
-// served is what a server presents.
-type served struct {
-	pin    pinset.Pin
-	serial string // hexadecimal
-}
-
-// servedBy returns what an address serves. The certificate is not verified: it is the key
-// that matters here.
-func servedBy(ctx context.Context, addr, domain string) (served, error) {
-	name, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return served{}, err
-	}
-	if net.ParseIP(name) != nil || name == "localhost" {
-		name = strings.TrimPrefix(domain, "*.")
-	}
-	ctx, cancel := context.WithTimeout(ctx, dialTime)
-	defer cancel()
-	d := tls.Dialer{Config: &tls.Config{ServerName: name, InsecureSkipVerify: true}}
-	conn, err := d.DialContext(ctx, "tcp", addr)
-	if err != nil {
-		return served{}, err
-	}
-	defer conn.Close()
-	certs := conn.(*tls.Conn).ConnectionState().PeerCertificates
-	if len(certs) == 0 {
-		return served{}, errors.New("it presents no certificate")
-	}
-	return served{pinset.OfCertificate(certs[0]), fmt.Sprintf("%x", certs[0].SerialNumber)}, nil
 }

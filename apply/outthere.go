@@ -129,6 +129,19 @@ type lookError struct {
 
 func (e *lookError) Error() string { return e.text }
 
+// and adds what was found at another place: the code is that of the gravest.
+func (e *lookError) and(m plan.Meaning) *lookError {
+	switch {
+	case e == nil:
+		return &lookError{m.Code, m.Text}
+	case plan.Graver(m.Code, e.code):
+		return &lookError{m.Code, m.Text + "; " + e.text}
+	case strings.Contains(e.text, m.Text): // by the file that is read back, too
+		return e
+	}
+	return &lookError{e.code, e.text + "; " + m.Text}
+}
+
 // lookOut looks at what clients get: of a channel, or at an address.
 func (l *lineage) lookOut(ctx context.Context, a plan.Action) error {
 	limit := lookTime
@@ -163,15 +176,7 @@ func (l *lineage) lookOut(ctx context.Context, a plan.Action) error {
 				return err
 			}
 		}
-		switch {
-		case wrong == nil:
-			wrong = &lookError{m.Code, m.Text}
-		case plan.Graver(m.Code, wrong.code):
-			wrong = &lookError{m.Code, m.Text + "; " + wrong.text}
-		case strings.Contains(wrong.text, m.Text): // by the file that is read back, too
-		default:
-			wrong.text += "; " + m.Text
-		}
+		wrong = wrong.and(m)
 	}
 	if wrong != nil {
 		return wrong
@@ -191,12 +196,12 @@ func (l *lineage) lookAll(ctx context.Context) *plan.Finding {
 }
 
 func (l *lineage) lookAtServer(ctx context.Context, a plan.Action) error {
-	served, err := servedBy(ctx, a.Target, l.cert.Domains[0])
-	if ctx.Err() != nil && err == nil {
-		return ctx.Err()
+	wrong := l.wrongAt(ctx, a.Target)
+	if wrong != nil {
+		return wrong
 	}
-	if m := plan.JudgeServed(l.input(), a.Target, served.pin, served.serial, err); m.Code != "" {
-		return &lookError{m.Code, m.Text}
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
 	return l.commit(ctx, a, plan.Result{})
 }
@@ -247,11 +252,11 @@ func (l *lineage) elsewhere(ctx context.Context) []string {
 	}
 	for _, addr := range l.cert.Check {
 		look(func() string {
-			s, err := servedBy(ctx, addr, l.cert.Domains[0])
-			if err != nil {
-				return ""
+			var pins []string
+			for _, pin := range l.served(ctx, addr) {
+				pins = append(pins, fmt.Sprintf("%s serves a key with pin %s", addr, pin))
 			}
-			return fmt.Sprintf("%s serves a key with pin %s", addr, s.pin)
+			return strings.Join(pins, "; ")
 		})
 	}
 	wg.Wait()

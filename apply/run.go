@@ -115,6 +115,7 @@ type run struct {
 	tried   map[string]bool
 	again   map[string]bool // channels that were looked at a second time
 	told    map[string]bool // what looks found wrong, so that it is logged once
+	dials   chan struct{}   // holds one for each server that is being looked at
 	began   time.Time
 	hurry   bool // this is an emergency
 	log     *slog.Logger
@@ -139,7 +140,8 @@ func (r *Runner) newRun(ctx context.Context, cert config.Certificate, o Options)
 	return &run{
 		Runner: r, cert: cert, goal: Goal(cert), options: o, began: began,
 		checks: checks{keys: make(map[pinset.Pin]error)}, tried: make(map[string]bool), again: make(map[string]bool), told: make(map[string]bool),
-		log: caller.Log.With("certificate", cert.Name), by: caller.By,
+		dials: make(chan struct{}, maxDials),
+		log:   caller.Log.With("certificate", cert.Name), by: caller.By,
 	}
 }
 

@@ -42,12 +42,11 @@ func (l *lineage) deploy(ctx context.Context, a plan.Action) error {
 
 // Bounds of looking at a server.
 const (
-	dialTime   = 5 * time.Second
 	checkTime  = 15 * time.Second // a reload takes effect a little after the hook returns
 	checkPause = 500 * time.Millisecond
 )
 
-// check connects to an address as a client does and looks at the key served there.
+// check connects to an address as clients do and looks at the keys served there.
 func (l *lineage) check(ctx context.Context, a plan.Action) error {
 	limit := l.CheckTime
 	if limit == 0 {
@@ -55,19 +54,17 @@ func (l *lineage) check(ctx context.Context, a plan.Action) error {
 	}
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	var last error
+	var last *lookError
 	for {
-		got, err := servedBy(limited, a.Target, l.cert.Domains[0])
-		m := plan.JudgeServed(l.input(), a.Target, got.pin, got.serial, err)
-		switch m.Code {
-		case "":
+		wrong := l.wrongAt(limited, a.Target)
+		if wrong == nil {
 			return l.commit(ctx, a, plan.Result{})
-		case plan.ServedKeyUnknown:
-			m.Code = plan.ServedKeyWrong // after a deployment that is all that it means
 		}
-		err = &lookError{m.Code, m.Text}
+		if wrong.code == plan.ServedKeyUnknown {
+			wrong.code = plan.ServedKeyWrong // after a deployment that is all that it means
+		}
 		if last == nil || limited.Err() == nil {
-			last = err // and not that the time was over during the last look
+			last = wrong // and not that the time was over during the last look
 		}
 		select {
 		case <-limited.Done():

@@ -118,8 +118,8 @@ const settling = time.Hour
 func Ending(in Input, cert *x509.Certificate) (warning, critical time.Duration) {
 	lifetime := cert.NotAfter.Sub(cert.NotBefore)
 	at := ByLifetime(cert.NotBefore, cert.NotAfter)
-	if c, w := in.State.Certificate, in.State.Window; c != nil && w != nil && c.Serial == Serial(cert) && w.Serial == c.Serial && w.sane(c) && w.selected().After(at) {
-		at = w.selected() // the CA wants it later
+	if c, w := in.State.Certificate, in.State.Window; c != nil && w != nil && c.Serial == Serial(cert) && w.Serial == c.Serial && w.sane(c) && w.selected(c).After(at) {
+		at = w.selected(c) // the CA wants it later
 	}
 	critical = lifetime / 6
 	return max(cert.NotAfter.Sub(at)-lifetime/12, critical), critical // as [planner.overdue] has it

@@ -11,8 +11,8 @@ import (
 )
 
 // DNS is a name server that is authoritative for everything: every name resolves
-// to one address, each two-label suffix is a zone, and TXT records come and go by
-// signed dynamic update (RFC 2136, RFC 8945).
+// to one address unless it is given others, each two-label suffix is a zone, and TXT
+// records come and go by signed dynamic update (RFC 2136, RFC 8945).
 type DNS struct {
 	Addr string // host:port, both UDP and TCP
 
@@ -22,6 +22,7 @@ type DNS struct {
 
 	mu      sync.Mutex
 	txt     map[string][]string // by name in lower case with the final dot
+	added   []dns.RR
 	updates int
 }
 
@@ -81,6 +82,38 @@ func (d *DNS) SetTXT(name, value string) {
 	d.txt[name] = append(d.txt[name], value)
 }
 
+// Add adds a record, as a zone file has it. A name that is given an address has no others,
+// of either family.
+func (d *DNS) Add(record string) error {
+	rr, err := dns.NewRR(record)
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.added = append(d.added, rr)
+	return nil
+}
+
+// extra returns the records that were added for a question. only says that the name has no
+// others of that type.
+func (d *DNS) extra(q dns.Question) (records []dns.RR, only bool) {
+	isAddress := func(t uint16) bool { return t == dns.TypeA || t == dns.TypeAAAA }
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, rr := range d.added {
+		h := rr.Header()
+		if h.Name != dns.CanonicalName(q.Name) {
+			continue
+		}
+		only = only || (isAddress(q.Qtype) && isAddress(h.Rrtype))
+		if h.Rrtype == q.Qtype {
+			records = append(records, rr)
+		}
+	}
+	return records, only
+}
+
 // RemoveTXT takes a TXT record away.
 func (d *DNS) RemoveTXT(name, value string) {
 	d.mu.Lock()
@@ -133,7 +166,10 @@ func (d *DNS) answer(q dns.Question, m *dns.Msg) {
 	name := dns.CanonicalName(q.Name)
 	zone := ZoneOf(name)
 	soa := &dns.SOA{Hdr: header(dns.TypeSOA, zone), Ns: "ns1." + zone, Mbox: "ops." + zone, Serial: 1, Refresh: 1, Retry: 1, Expire: 1, Minttl: 1}
+	added, only := d.extra(q)
+	m.Answer = append(m.Answer, added...)
 	switch {
+	case only:
 	case q.Qtype == dns.TypeA && name == soa.Ns:
 		here, _, _ := net.SplitHostPort(d.Addr)
 		m.Answer = append(m.Answer, &dns.A{Hdr: header(dns.TypeA, q.Name), A: net.ParseIP(here)})
