@@ -8,7 +8,7 @@
 // text from outside with its control characters escaped. The exit status is 0
 // when all is done or nothing was to do, 1 when something failed (the rest was
 // still done), 2 for a usage or configuration error, 3 when the gate is closed,
-// 4 when another keepkey is at work.
+// 4 when another keepkey is at work. `check` alone ends as monitoring plugins do.
 package cli
 
 import (
@@ -92,6 +92,7 @@ func Run(ctx context.Context, env Env) (exit int) {
 	var locked *keystore.LockedError
 	var refused *plan.Refusal
 	var elsewhere statusError
+	var plugin pluginStatus
 	switch {
 	case err == nil:
 		return exitOK
@@ -99,6 +100,8 @@ func Run(ctx context.Context, env Env) (exit int) {
 		return exitFailed
 	case errors.As(err, &elsewhere):
 		return int(elsewhere)
+	case errors.As(err, &plugin):
+		return int(plugin)
 	case errors.As(err, &usage):
 		complain(env, err.Error())
 		return exitUsage
@@ -170,12 +173,13 @@ func newApp(env Env) *cli.App {
 		},
 	}
 	app.Commands = []*cli.Command{
-		renewCommand(g), rotateCommand(g), statusCommand(g), planCommand(g), logCommand(g), pinsCommand(g),
+		renewCommand(g), rotateCommand(g), statusCommand(g), checkCommand(g), planCommand(g), logCommand(g), pinsCommand(g),
 		channelCommand(g), ledgerCommand(g), hostCommand(g), lineageCommand(g), adoptCommand(g), reportCommand(g), daemonCommand(g), versionCommand(g),
 	}
 	for _, cmd := range app.Commands {
 		g.prepare(cmd)
 	}
+	asPlugin(env, app.Command("check"))
 	return app
 }
 

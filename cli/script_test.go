@@ -138,7 +138,7 @@ var scriptCommands = map[string]scriptCommand{
 			}
 		}
 		text = base + text
-		for _, name := range []string{"DIRECTORY", "HTTP", "DNS", "WEBADDR", "WEB", "WORK"} {
+		for _, name := range []string{"DIRECTORY", "HTTP", "DNS", "WEBADDR", "WEB", "WORK", "SERVERS"} {
 			text = strings.ReplaceAll(text, "$"+name, ts.Getenv(name))
 		}
 		ts.Check(os.WriteFile(ts.MkAbs("config.yaml"), []byte(text), 0o600))
@@ -150,6 +150,8 @@ var scriptCommands = map[string]scriptCommand{
 	"plain":  command(2, 100, plainCommand),
 	"ca":     command(1, 6, caCommand),
 	"web":    command(1, 2, webCommand),
+	"serve":  command(1, 4, serveCommand),
+	"dns":    command(1, 1, func(ts *testscript.TestScript, args []string) { ts.Check(worldOf(ts).ca.DNS.Add(args[0])) }),
 	"clock": command(1, 1, func(ts *testscript.TestScript, args []string) {
 		w := worldOf(ts)
 		w.clock = duration(ts, args[0])

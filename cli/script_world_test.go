@@ -3,12 +3,15 @@ package cli_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -144,6 +147,28 @@ func signalCommand(ts *testscript.TestScript, args []string) {
 		ts.Fatalf("want HUP, and one command in the background")
 	}
 	ts.Check(ts.BackgroundCmds()[0].Process.Signal(syscall.SIGHUP))
+}
+
+// serveCommand starts TLS servers of one host, each at an IP of its own, which present the
+// certificate and key that are in a directory at that moment. They are at $SERVERS.
+func serveCommand(ts *testscript.TestScript, args []string) {
+	listeners, addr, err := worldOf(ts).ca.DNS.Pool("pool.example.com", len(args))
+	ts.Check(err)
+	for i, l := range listeners {
+		ts.Defer(func() { l.Close() })
+		dir := ts.MkAbs(args[i])
+		server := &http.Server{ErrorLog: log.New(io.Discard, "", 0), TLSConfig: &tls.Config{
+			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+				c, err := tls.LoadX509KeyPair(filepath.Join(dir, "fullchain.pem"), filepath.Join(dir, "privkey.pem"))
+				return &c, err
+			},
+		}}
+		go server.ServeTLS(l, "", "")
+	}
+	_, port, err := net.SplitHostPort(addr)
+	ts.Check(err)
+	ts.Setenv("SERVERS", addr)
+	ts.Setenv("PORT", port)
 }
 
 // plainCommand runs a command as a user without privileges: where that is root, it is

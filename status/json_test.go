@@ -40,6 +40,11 @@ func TestJSONKeepsItsNames(t *testing.T) {
 		{status.Pins{}, "name domains version keys"},
 		{status.History{}, "name events unread"},
 		{status.Event{}, "at action reason by person text why error entry role pin from keys channel version target serial not_after host"},
+		{status.Check{}, "name domains status days_left servers channels problems"},
+		{status.CheckedServer{}, "address ip server_name status pin serial version not_after staple tlsa problems"},
+		{status.StapleCheck{}, "good until"},
+		{status.TLSACheck{}, "records matching"},
+		{status.CheckedChannel{}, "name status version problems"},
 	} {
 		typ := reflect.TypeOf(tt.of)
 		var names []string
@@ -67,8 +72,11 @@ func TestJSONKeepsItsNames(t *testing.T) {
 func TestJSONHasNoNullLists(t *testing.T) {
 	t.Parallel()
 	in := plan.Input{Goal: plan.Goal{Name: "api", Domains: []string{"api.example.com"}}, Now: time.Now()}
+	served := in
+	served.State.Certificate = &plan.Certificate{Version: 1}
 	for _, v := range []any{
 		status.Of(in, plan.Plan{}), status.Of(in, plan.Next(in)), status.PlanOf("api", plan.Plan{}), status.PinsOf(in, true), status.HistoryOf("api", nil, nil, nil, nil),
+		status.CheckOf(in, plan.Checked{}), status.CheckOf(served, plan.Checked{}),
 	} {
 		data, err := json.Marshal(v)
 		if err != nil {
@@ -78,7 +86,7 @@ func TestJSONHasNoNullLists(t *testing.T) {
 		if err := json.Unmarshal(data, &fields); err != nil {
 			t.Fatal(err)
 		}
-		mayBeNull := []string{"certificate", "gate", "rollover", "next", "renewal"}
+		mayBeNull := []string{"certificate", "gate", "rollover", "next", "renewal", "days_left"}
 		for name, value := range fields {
 			if value == nil && !slices.Contains(mayBeNull, name) {
 				t.Errorf("%q is null in %s", name, data)
