@@ -11,7 +11,7 @@ import (
 // who they run as and their sandbox, is the same.
 var (
 	ofTheTimersService = []string{"Type", "ExecStart", "TimeoutStartSec"}
-	ofTheDaemon        = []string{"Type", "ExecStart", "ExecReload", "Restart", "RestartSec", "WatchdogSec", "RuntimeDirectory", "RuntimeDirectoryMode", "RuntimeDirectoryPreserve"}
+	ofTheDaemon        = []string{"Type", "ExecStart", "ExecReload", "Restart", "RestartSec", "WatchdogSec", "RuntimeDirectory"}
 )
 
 func TestBothServicesHaveTheSameSandbox(t *testing.T) {

@@ -72,7 +72,11 @@ func Problems(name string, findings []plan.Finding) []Problem {
 	for _, f := range findings {
 		p := ProblemOf(name, f)
 		// Two actions can fail for one reason, such as the clock.
-		if !slices.ContainsFunc(problems, func(other Problem) bool { return reflect.DeepEqual(other, p) }) {
+		same := func(other Problem) bool {
+			other.ID = p.ID
+			return reflect.DeepEqual(other, p)
+		}
+		if !slices.ContainsFunc(problems, same) {
 			problems = append(problems, p)
 		}
 	}
