@@ -14,6 +14,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -345,16 +346,37 @@ func TestOperatorsHandWorkToTheDaemonAndSeeNothingElse(t *testing.T) {
 		}
 		return nil
 	}))
-	before := log()
-	for _, args := range [][]string{{"status"}, {"pins", "--all"}, {"plan"}, {"renew", "--dry-run"}, {"rotate", "--domain", "api.example.com", "--dry-run"}, {"ledger", "verify"}, {"daemon"}} {
-		out := s.ask(operator, group, args)
+	before, asked := log(), commandsThatLook(t)
+	for _, command := range asked {
+		out := s.ask(operator, group, append(strings.Fields(command), "--name", "api.example.com"))
 		if strings.Contains(out, `"out":`) || !strings.Contains(out, `"status":`) || strings.Contains(out, `"status":0`) {
-			t.Errorf("%q, made up by a client, is answered with %s", args, out)
+			t.Errorf("%s, made up by a client, is answered with %s", command, out)
 		}
 	}
-	if n := strings.Count(log(), "hands work over") - strings.Count(before, "hands work over"); n != 7 {
-		t.Errorf("the log tells of %d of seven", n)
+	if n := strings.Count(log(), "hands work over") - strings.Count(before, "hands work over"); n != len(asked) {
+		t.Errorf("the log tells of %d commands, want %d", n, len(asked))
 	}
+}
+
+// commandsThatLook are those of the manual page that only show something, and the others
+// where they are told to.
+func commandsThatLook(t *testing.T) []string {
+	t.Helper()
+	change := []string{"renew", "rotate", "channel confirm", "channel retire", "ledger restart", "host forget", "lineage drop", "adopt", "report dismiss", "report take", "report restart"}
+	show := []string{"renew --dry-run", "rotate --dry-run", "adopt --dry-run", "pins --all"}
+	page, err := os.ReadFile("docs/keepkey.8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile(`(?m)^\.SS (.*)$`).FindAllSubmatch(page, -1) {
+		if command := string(m[1]); command != "version" && !slices.Contains(change, command) {
+			show = append(show, command)
+		}
+	}
+	if len(show) < 9 {
+		t.Fatalf("only %q", show)
+	}
+	return show
 }
 
 // ask sends a command to the daemon as a client of a user's own making would.

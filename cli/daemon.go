@@ -60,6 +60,8 @@ type service struct {
 	overview *daemon.Overview
 	web      net.Listener // where it answers over HTTP; nil for nowhere
 	reports  *daemon.Reports
+
+	reading sync.Mutex // one at a time, since it takes memory
 }
 
 func (g *globals) serve(ctx context.Context, cfg *config.Config) error {
@@ -164,7 +166,7 @@ func socketOf(state string) string { return filepath.Join(state, "daemon.sock") 
 
 // listen listens for those who may hand work over.
 func listen(store *keystore.Store, cfg *config.Config) (net.Listener, error) {
-	group := daemon.Owner
+	group := daemon.NoGroup
 	if cfg.Operators != "" {
 		var err error
 		if group, err = keystore.LookupGroup(cfg.Operators); err != nil {
@@ -175,7 +177,7 @@ func listen(store *keystore.Store, cfg *config.Config) (net.Listener, error) {
 		}
 	}
 	l, err := daemon.Listen(socketOf(cfg.State), group)
-	if errors.Is(err, fs.ErrPermission) && group != daemon.Owner {
+	if errors.Is(err, fs.ErrPermission) && group != daemon.NoGroup {
 		return nil, fmt.Errorf("the daemon's socket cannot be given to the group %s of `operators`: keepkey's user is not in it; run usermod -aG %[1]s %s, and start keepkey anew: %w",
 			cfg.Operators, trusted.UserName(os.Geteuid()), err)
 	}
@@ -185,6 +187,8 @@ func listen(store *keystore.Store, cfg *config.Config) (net.Listener, error) {
 // load reads the configuration again. The lock is for one state directory, so that stays, and
 // so does where the daemon listens.
 func (s *service) load(first *config.Config) (*config.Config, error) {
+	s.reading.Lock()
+	defer s.reading.Unlock()
 	defer s.g.spareMemory()()
 	cfg, err := config.Load(s.config, s.g.env.DNS.Check)
 	if err == nil && (cfg.State != first.State || cfg.Group != first.Group || cfg.Operators != first.Operators || cfg.Listen != first.Listen) {
@@ -252,6 +256,7 @@ func (s *service) run(ctx context.Context, r daemon.Request, stdout, stderr io.W
 	env := s.g.env
 	env.Args, env.Stdin, env.Stdout, env.Stderr, env.Terminal, env.Width = r.Args, bytes.NewReader(r.Input), stdout, stderr, r.Terminal, r.Width
 	env.daemon, env.asker = s, trusted.UserName(r.UID)
+	env.Getenv = func(name string) string { return map[string]string{"NO_COLOR": r.NoColor}[name] }
 	if r.Config != s.config {
 		complain(env, "a daemon with the configuration "+s.config+" is at work in that state directory, and yours is "+r.Config)
 		return exitLocked
@@ -289,7 +294,7 @@ func (g *globals) handOver(ctx context.Context) error {
 	if err != nil || doc.State == "" {
 		return err // a mistake that is told when all of it is read
 	}
-	r := daemon.Request{Args: g.env.Args, Config: doc.File, Terminal: g.env.Terminal, Width: g.env.Width, Input: g.input}
+	r := daemon.Request{Args: g.env.Args, Config: doc.File, Terminal: g.env.Terminal, Width: g.env.Width, Input: g.input, NoColor: g.env.Getenv("NO_COLOR")}
 	exit, err := daemon.Hand(ctx, socketOf(doc.State), r, g.env.Stdout, g.env.Stderr)
 	switch {
 	case errors.Is(err, daemon.ErrNoDaemon):

@@ -18,10 +18,6 @@ func jsonFlag(dest *bool) cli.Flag {
 // look opens the store for reading, without the lock, and returns the selected
 // certificates.
 func look(g *globals, s *selection) (*apply.Runner, []config.Certificate, error) {
-	if g.env.daemon != nil {
-		// Who may hand work over may not see for that reason what there is.
-		return nil, nil, errors.New("a daemon runs commands that change something, and no others")
-	}
 	cfg, certs, err := g.selected(s)
 	if err != nil {
 		return nil, nil, err
@@ -32,6 +28,10 @@ func look(g *globals, s *selection) (*apply.Runner, []config.Certificate, error)
 
 // reader returns a runner that only looks.
 func (g *globals) reader(cfg *config.Config) (*apply.Runner, error) {
+	if g.env.daemon != nil {
+		// To be allowed to hand work over is not to be allowed to look.
+		return nil, errors.New("a daemon runs commands that change something, and no others")
+	}
 	log, err := g.logger(newProgress(g.env, 0))
 	if err != nil {
 		return nil, err

@@ -57,6 +57,28 @@ type scriptDaemon struct {
 	ended        chan struct{} // closed when it has
 }
 
+// A terminal is the client's, and so is what it can show.
+func TestATerminalLooksTheSameBesideADaemon(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, twoCertificates)
+	outside := fastDir(t)
+	d := &scriptDaemon{t: t, name: "terminal", dir: h.dir, outside: outside, env: append(os.Environ(), "KEEPKEY_CONFIG="+filepath.Join(h.dir, "config.yaml"))}
+	if err := d.begin(); err != nil {
+		t.Fatal(err)
+	}
+	defer d.end()
+	const day = `20\d\d-\d\d-\d\d`
+	_, out, _ := h.terminal("renew --log-level error", nil)
+	looksLike(t, "a run", out,
+		`NAME +RESULT +EXPIRES +NEXT`,
+		`api +first certificate obta\S+ +`+day+` +obtain `+day,
+		"\x1b\\[31ma-certificate-w\\S*… +first certificate obta\\S+ +"+day+" +deploy now\x1b\\[0m",
+	)
+	if _, out, _ = h.terminal("renew --log-level error", map[string]string{"NO_COLOR": "1"}); !strings.HasPrefix(out, "NAME") || strings.Contains(out, "\x1b") {
+		t.Errorf("coloured in spite of NO_COLOR: %q", out)
+	}
+}
+
 // begin has the daemon at work, unless the configuration is not valid.
 func (d *scriptDaemon) begin() error {
 	if d.cmd != nil {

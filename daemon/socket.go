@@ -18,9 +18,10 @@ import (
 type Request struct {
 	Args     []string `json:"args"` // as they were typed, the program's name first
 	Config   string   `json:"config"`
-	Terminal bool     `json:"terminal"`        // standard error is one
-	Width    int      `json:"width"`           // of the terminal that standard output is
-	Input    []byte   `json:"input,omitempty"` // standard input, of a command that reads it
+	Terminal bool     `json:"terminal"`           // standard error is one
+	Width    int      `json:"width"`              // of the terminal that standard output is
+	Input    []byte   `json:"input,omitempty"`    // standard input, of a command that reads it
+	NoColor  string   `json:"no_color,omitempty"` // $NO_COLOR
 
 	// UID is whose process it came from. That is what the kernel says, not the client.
 	UID int `json:"-"`
@@ -39,7 +40,7 @@ const (
 	maxRequest = 128 << 10 // bytes that one may send
 	maxClients = 64        // at a time; others wait
 	// patience is how long a client may take to say what it wants, or to take what it is told.
-	patience = time.Minute
+	patience = 10 * time.Second
 )
 
 // Serve takes requests until ctx ends. Who may make one is decided by who may connect. A
@@ -77,6 +78,7 @@ func Serve(ctx context.Context, l net.Listener, run func(ctx context.Context, r 
 
 func serve(ctx context.Context, conn *net.UnixConn, run func(context.Context, Request, io.Writer, io.Writer) int) {
 	conn.SetReadDeadline(time.Now().Add(patience))
+	defer context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Now()) })()
 	decoder := json.NewDecoder(io.LimitReader(conn, maxRequest))
 	var r Request
 	if err := decoder.Decode(&r); err != nil || len(r.Args) == 0 {
@@ -213,8 +215,8 @@ func Hand(ctx context.Context, socket string, r Request, stdout, stderr io.Write
 	}
 }
 
-// Owner is the group of a socket that only its owner and root can connect to.
-const Owner = -1
+// NoGroup is for a socket that only its owner and root can connect to.
+const NoGroup = -1
 
 // Listen listens on a Unix socket that its owner, root, and the members of a group can
 // connect to. The caller holds the lock of the directory, so what an earlier daemon left
@@ -236,7 +238,7 @@ func Listen(socket string, group int) (net.Listener, error) {
 		return nil, err
 	}
 	err = os.Chmod(socket, 0o600)
-	if err == nil && group != Owner {
+	if err == nil && group != NoGroup {
 		if err = os.Chown(socket, -1, group); err == nil {
 			err = os.Chmod(socket, 0o660)
 		}

@@ -28,7 +28,7 @@ func serving(t *testing.T, run func(context.Context, Request, io.Writer, io.Writ
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	socket = filepath.Join(dir, "daemon.sock")
-	l, err := Listen(socket, Owner)
+	l, err := Listen(socket, NoGroup)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +76,7 @@ func TestWithoutADaemonNothingIsHandedOver(t *testing.T) {
 			t.Errorf("%s: %v", socket, err)
 		}
 	}
-	if again, err := Listen(left, Owner); err != nil {
+	if again, err := Listen(left, NoGroup); err != nil {
 		t.Errorf("what was left stands in the way: %v", err)
 	} else {
 		again.Close()
@@ -105,13 +105,14 @@ func TestWhoGoesAwayEndsTheCommand(t *testing.T) {
 func TestADaemonThatEndsMeanwhileIsAnError(t *testing.T) {
 	t.Parallel()
 	socket := filepath.Join(t.TempDir(), "s")
-	l, err := Listen(socket, Owner)
+	l, err := Listen(socket, NoGroup)
 	if err != nil {
 		t.Fatal(err)
 	}
 	go func() {
 		conn, err := l.Accept()
 		if err == nil {
+			json.NewDecoder(conn).Decode(new(Request))
 			conn.Close()
 		}
 		l.Close()
