@@ -174,7 +174,7 @@ func newApp(env Env) *cli.App {
 	}
 	app.Commands = []*cli.Command{
 		renewCommand(g), rotateCommand(g), statusCommand(g), checkCommand(g), planCommand(g), logCommand(g), pinsCommand(g),
-		channelCommand(g), ledgerCommand(g), hostCommand(g), lineageCommand(g), adoptCommand(g), reportCommand(g), daemonCommand(g), versionCommand(g),
+		channelCommand(g), ledgerCommand(g), hostCommand(g), lineageCommand(g), adoptCommand(g), reportCommand(g), daemonCommand(g), notifyCommand(g), versionCommand(g),
 	}
 	for _, cmd := range app.Commands {
 		g.prepare(cmd)

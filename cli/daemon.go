@@ -60,6 +60,7 @@ type service struct {
 	overview *daemon.Overview
 	web      net.Listener // where it answers over HTTP; nil for nowhere
 	reports  *daemon.Reports
+	alarm    *alarm
 
 	reading sync.Mutex // one at a time, since it takes memory
 }
@@ -86,7 +87,9 @@ func (g *globals) serve(ctx context.Context, cfg *config.Config) error {
 			return err
 		}
 	}
+	s.read.Store(cfg)
 	s.daemon = daemon.New()
+	s.alarm = newAlarm(s)
 	s.daemon.Now, s.daemon.Limit, s.daemon.Done = g.env.Now, concurrent, s.done
 	s.daemon.Load = func() (*config.Config, error) { return s.load(cfg) }
 	s.daemon.Work = func(ctx context.Context, cert config.Certificate) apply.Report {
@@ -97,7 +100,6 @@ func (g *globals) serve(ctx context.Context, cfg *config.Config) error {
 			return apply.Report{Name: cert.Name, Wake: g.env.Now().AddDate(1000, 0, 0)}
 		}
 	}
-	s.read.Store(cfg)
 	s.reports = daemon.NewReports()
 	s.reports.Now, s.reports.About, s.reports.Hear = g.env.Now, s.about, s.hear
 	systemd := daemon.SystemdOf(g.env.Getenv)
@@ -114,6 +116,7 @@ func (g *globals) serve(ctx context.Context, cfg *config.Config) error {
 		serving.Go(func() { web.Serve(ctx, s.web) })
 	}
 	serving.Go(func() { s.reports.Run(ctx) })
+	serving.Go(func() { s.alarm.teller.Run(ctx) })
 	go s.reloadOn(ctx, systemd)
 	systemd.Tell("READY=1")
 	g.log.Info("at work", "certificates", len(cfg.Certificates))
@@ -194,6 +197,7 @@ func (s *service) load(first *config.Config) (*config.Config, error) {
 	if err == nil && (cfg.State != first.State || cfg.Group != first.Group || cfg.Operators != first.Operators || cfg.Listen != first.Listen) {
 		err = errors.New("another state directory, group or listen, or other operators, take a restart of the daemon")
 	}
+	s.alarm.loaded(err)
 	if err != nil {
 		s.overview.Refuse(err)
 		return nil, err
@@ -228,6 +232,7 @@ func (s *service) reloadOn(ctx context.Context, systemd daemon.Systemd) {
 // done takes what became of a lineage.
 func (s *service) done(rep apply.Report) {
 	s.overview.Worked(rep, s.g.env.Now())
+	s.alarm.found(rep)
 	s.tell(rep)
 }
 
@@ -237,7 +242,7 @@ func (s *service) tell(rep apply.Report) {
 	o := status.OutcomeOf(rep.Name, rep.Done, rep.Problems, rep.Notes, rep.Input.State, rep.Next)
 	now := ""
 	for _, p := range o.Problems {
-		now += string(p.Code) + " "
+		now += p.ID + " " + string(p.Severity) + "\n"
 	}
 	if now == s.told[rep.Name] {
 		return

@@ -23,11 +23,12 @@ import (
 	"keepkey/internal/fault"
 )
 
-// clockEnv moves the clock of the keepkey that the tests run, by a duration.
-const clockEnv = "KEEPKEY_TEST_CLOCK_OFFSET"
-
-// clockFileEnv names a file with another duration, which counts as it is at each moment.
-const clockFileEnv = "KEEPKEY_TEST_CLOCK_FILE"
+// clockEnv moves the clock of the keepkey that the tests run, by a duration, and clockFileEnv
+// by the one in a file, at any time.
+const (
+	clockEnv     = "KEEPKEY_TEST_CLOCK_OFFSET"
+	clockFileEnv = "KEEPKEY_TEST_CLOCK_FILE"
+)
 
 // handedEnv has a daemon that the tests run do what is handed to it, and nothing else.
 const handedEnv = "KEEPKEY_TEST_ONLY_HANDED"

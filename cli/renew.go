@@ -72,7 +72,10 @@ func (g *globals) work(ctx context.Context, cfg *config.Config, certs []config.C
 		if err := first(ctx, runner); err != nil {
 			return err
 		}
-		w := &watcher{progress: p, certs: certs, outcomes: make([]*status.Outcome, len(certs)), quiet: g.env.Width == 0, one: len(certs) == 1}
+		w := &watcher{
+			progress: p, certs: certs, outcomes: make([]*status.Outcome, len(certs)), quiet: g.env.Width == 0, one: len(certs) == 1,
+			tells: g.notifies(cfg),
+		}
 		runner.All(ctx, certs, o, concurrent, w)
 		p.finish()
 		if all {
@@ -80,7 +83,7 @@ func (g *globals) work(ctx context.Context, cfg *config.Config, certs []config.C
 				return err
 			}
 		}
-		return g.report(w)
+		return errors.Join(g.report(w), g.notify(ctx, cfg, runner, w, all))
 	})
 }
 
@@ -106,6 +109,9 @@ type watcher struct {
 	quiet    bool              // what had nothing due is not told
 	one      bool
 	failed   bool
+	// tells says that conditions are what notify hooks are to be told of.
+	tells      bool
+	conditions []status.Condition
 }
 
 func (w *watcher) Begin(name string) { w.begin(name) }
@@ -113,6 +119,9 @@ func (w *watcher) Begin(name string) { w.begin(name) }
 func (w *watcher) End(i int, rep apply.Report) {
 	w.end(rep.Name, len(rep.Problems) > 0)
 	w.failed = w.failed || len(rep.Problems) > 0
+	if w.tells {
+		w.conditions = append(w.conditions, rep.Condition())
+	}
 	o := status.OutcomeOf(rep.Name, rep.Done, rep.Problems, rep.Notes, rep.Input.State, rep.Next)
 	if o.Worked || len(o.Problems) > 0 || !w.quiet {
 		w.outcomes[i] = &o
@@ -151,7 +160,7 @@ func (g *globals) report(w *watcher) error {
 			logProblem(g.log, strings.Join(group.names, " "), group.problem)
 			continue
 		}
-		complain(g.env, group.name()+": "+strings.Join(group.problem.Lines(), "\n"))
+		complain(g.env, status.Several(group.names)+": "+strings.Join(group.problem.Lines(), "\n"))
 	}
 	if w.failed {
 		return reportedError{}

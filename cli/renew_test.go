@@ -28,7 +28,7 @@ func (r *outcomes) add(ca string, expires time.Time, problems ...status.Problem)
 func (r *outcomes) told() []string {
 	var told []string
 	for _, g := range groupProblems(r.certs, r.outcomes) {
-		told = append(told, g.name()+": "+g.problem.Subject)
+		told = append(told, status.Several(g.names)+": "+g.problem.Subject)
 	}
 	return told
 }

@@ -66,9 +66,14 @@ func caCommand(ts *testscript.TestScript, args []string) {
 }
 
 // webCommand starts a web server, at $WEB, which is at $WEBADDR, in place of the one before.
+// What is posted to it goes to a file.
 func webCommand(ts *testscript.TestScript, args []string) {
 	status := number(ts, args[0])
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	posted := ts.MkAbs("posted")
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if body, err := io.ReadAll(r.Body); err == nil && len(body) > 0 {
+			os.WriteFile(posted, body, 0o600)
+		}
 		if len(args) > 1 {
 			w.Header().Set("Location", args[1])
 		}

@@ -65,12 +65,18 @@ printf '%s %s %s %s\n' "$KEEPKEY_EVENT_ID" "$KEEPKEY_EVENT.$KEEPKEY_CHANNEL" "${
 if [ "$KEEPKEY_EVENT" = deploy ]; then cp "$KEEPKEY_LIVE_DIR/cert.pem" deployed.pem.new && mv deployed.pem.new deployed.pem; fi
 `
 
+// noticeScript notes what people are told.
+const noticeScript = `#!/bin/sh
+printf '%s %s %s\n' "$KEEPKEY_STATE" "$KEEPKEY_NAME/$KEEPKEY_CODE" "$KEEPKEY_EVENT_ID" >>"${0%/*}/notices"
+`
+
 // sweep is a command at a lineage in a certain condition.
 type sweep struct {
 	name  string
 	setup []step
 	step
-	asked bool // the command asks for another key
+	asked  bool // the command asks for another key
+	notify bool // people are told what is wrong
 }
 
 // step is a command at a time.
@@ -78,6 +84,7 @@ type step struct {
 	args  string
 	after time.Duration
 	wrong time.Duration // how far this machine's clock is ahead then
+	fails bool          // the hook does, and so the command
 }
 
 var sweeps = []sweep{
@@ -93,6 +100,8 @@ var sweeps = []sweep{
 		step: step{args: "rotate --name api --compromised --key retired", after: time.Hour}, asked: true},
 	{name: "compromised at a price", setup: []step{{args: "renew"}, {args: "rotate --name api"}},
 		step: step{args: "rotate --name api --compromised --key active --accept-breakage", after: time.Hour}, asked: true},
+	{name: "people are told what is wrong", setup: []step{{args: "renew"}}, step: step{args: "renew --force", fails: true}, notify: true},
+	{name: "people are told that it is over", setup: []step{{args: "renew"}, {args: "renew --force", fails: true}}, step: step{args: "renew"}, notify: true},
 }
 
 func TestEveryFaultPointIsSurvived(t *testing.T) {
@@ -124,15 +133,19 @@ const sweepAll = "KEEPKEY_TEST_SWEEP_ALL"
 
 // run disturbs the command at each hosts-th effect, beginning with the k-th.
 func (s sweep) run(t *testing.T, domain string, k, hosts int) {
-	h := newHostIn(t, fastDir(t), strings.ReplaceAll(sweptConfig, "api.example.com", domain))
+	config := strings.ReplaceAll(sweptConfig, "api.example.com", domain)
+	if s.notify {
+		config += "notify: [{command: [./notice]}]\n"
+	}
+	h := newHostIn(t, fastDir(t), config)
 	h.domain = domain
-	if err := os.WriteFile(filepath.Join(h.dir, "hook"), []byte(hookScript), 0o700); err != nil {
-		t.Fatal(err)
+	for name, script := range map[string]string{"hook": fallibleHook, "notice": noticeScript} {
+		if err := os.WriteFile(filepath.Join(h.dir, name), []byte(script), 0o700); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, before := range s.setup {
-		if status := h.do(before, nil); status != 0 {
-			t.Fatalf("%s: status %d\n%s", before.args, status, h.read("output"))
-		}
+		h.must(before, nil)
 	}
 	points := s.count(h)
 	stride := hosts
@@ -167,16 +180,21 @@ func (s sweep) count(h *host) []string {
 	c := h.copy()
 	var points []string
 	var mu sync.Mutex
-	status := c.do(s.step, func(p fault.Point, effect func() error) error {
+	c.must(s.step, func(p fault.Point, effect func() error) error {
 		mu.Lock()
 		points = append(points, p.Op+" "+strings.ReplaceAll(p.Where, c.dir+"/", ""))
 		mu.Unlock()
 		return effect()
 	})
-	if status != 0 {
-		h.t.Fatalf("%s: status %d\n%s", s.args, status, c.read("output"))
-	}
 	return points
+}
+
+// must runs a step that has to come to the end that is expected of it.
+func (h *host) must(s step, handler fault.Handler) {
+	h.t.Helper()
+	if status := h.do(s, handler); (status == 1) != s.fails || status > 1 {
+		h.t.Fatalf("%s: status %d\n%s", s.args, status, h.read("output"))
+	}
 }
 
 // disturbance is what goes wrong at the n-th effect of a command; and when m is not
@@ -256,6 +274,30 @@ func (s sweep) try(t *testing.T, h *host, d disturbance, point string) {
 	}
 	if finalized > 1 {
 		t.Errorf("%s: %d certificates were asked for, but no crash and no error should cost one", w.at, finalized)
+	}
+	c.noticed(t, d, w.at)
+}
+
+// noticed holds what people were told to making sense: each problem, and then that it is
+// over. They may be told again, with the same ID, and of a hook that fails although it told
+// them nobody knows what they heard.
+func (h *host) noticed(t *testing.T, d disturbance, at string) {
+	t.Helper()
+	open, ids := make(map[string]bool), make(map[string]bool)
+	for line := range strings.Lines(h.read("notices")) {
+		var state, about, id string
+		if _, err := fmt.Sscan(line, &state, &about, &id); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		if d.how == "failing" && !ids[id] && open[about] == (state == "appeared") {
+			t.Errorf("%s: people were told what makes no sense: %s", at, line)
+		}
+		open[about], ids[id] = state == "appeared", true
+	}
+	for about, is := range open {
+		if is && d.how != "failing, though it had its effect" {
+			t.Errorf("%s: nobody was told that %s is over\n%s", at, about, h.read("notices"))
+		}
 	}
 }
 
@@ -614,6 +656,7 @@ func (h *host) do(s step, handler fault.Handler) int {
 		}()
 	}
 	h.ca.SetClock(s.after)
+	defer s.breakHook(h)()
 	out := new(bytes.Buffer)
 	status := h.runHere(s.args, cli.Env{
 		Stdout: out, Stderr: out, Getenv: os.Getenv,
@@ -641,6 +684,7 @@ func (h *host) runHere(args string, env cli.Env) (status int) {
 func (h *host) kill(s step, n int) int {
 	h.t.Helper()
 	h.ca.SetClock(s.after)
+	defer s.breakHook(h)()
 	cmd, out := h.command(strings.Fields(s.args)...)
 	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s", clockEnv, s.after), fmt.Sprintf("%s=%d", killEnv, n))
 	err := cmd.Run()
@@ -650,6 +694,20 @@ func (h *host) kill(s step, n int) int {
 	}
 	h.append("output", out.Bytes())
 	return cmd.ProcessState.ExitCode()
+}
+
+// breakHook has the hook fail until it is mended, if the step is to fail.
+func (s step) breakHook(h *host) (mend func()) {
+	h.t.Helper()
+	if !s.fails {
+		return func() {}
+	}
+	h.append("hook-fails", nil)
+	return func() {
+		if err := os.Remove(filepath.Join(h.dir, "hook-fails")); err != nil {
+			h.t.Error(err)
+		}
+	}
 }
 
 func (h *host) append(name string, data []byte) {

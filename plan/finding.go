@@ -61,7 +61,7 @@ const (
 	BrokeDown       Code = "broke-down"       // a bug: Reason
 	// What is wrong with keepkey as a whole, and no lineage's.
 	ConfigurationInvalid Code = "configuration-invalid" // read again by a daemon: Err
-	NotificationFailing  Code = "notification-failing"  // Target: the hook; Err
+	NotificationFailing  Code = "notification-failing"  // Target: the hook's ID; Failure
 )
 
 // What clients report: Reports. The first two are about one group each: Target: its ID.
@@ -177,7 +177,7 @@ func (f Finding) Key() string {
 	if f.Code == ClockWrong {
 		return string(f.Code) // whichever actions it keeps from succeeding
 	}
-	if f.Failure != nil || f.Code == CAUnreachable || f.Code == CAPaused {
+	if (f.Failure != nil && f.Action != "") || f.Code == CAUnreachable || f.Code == CAPaused {
 		parts[0] = string(f.Action)
 	}
 	if !f.Pin.IsZero() {

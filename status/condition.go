@@ -148,8 +148,8 @@ func forCA(ca string, all []Condition) Problem {
 func Several(names []string) string {
 	const shown = 3
 	switch n := len(names); {
-	case n == 1:
-		return names[0]
+	case n < 2:
+		return strings.Join(names, "")
 	case n > shown:
 		return fmt.Sprintf("%d certificates (%s, ...)", n, strings.Join(names[:shown], ", "))
 	default:

@@ -71,7 +71,7 @@ func TestMessage(id, host string) Message {
 	return Message{
 		ID: id, State: Test, Problem: Problem{ID: string(Test), Code: plan.Code(Test), Severity: Info},
 		Summary: "keepkey" + on(host) + ": a test of notifications",
-		Text:    "Nothing is wrong: somebody ran keepkey notify --test" + on(host) + ".\n",
+		Text:    "nothing is wrong: somebody ran keepkey notify --test" + on(host) + "\n",
 	}
 }
 
@@ -131,18 +131,18 @@ func (m Message) text(host string) string {
 	}
 	switch {
 	case m.State == Over:
-		line("\nThis is over. It began at %s.", Time(m.Since))
+		line("\nthis is over; it began at %s", Time(m.Since))
 		return cut(b.String(), maxText)
 	case len(m.Notices) > 1:
-		line("\nWhat is safe, and what to do, for each of them: keepkey status")
+		line("\nwhat is safe, and what to do, for each of them: keepkey status")
 	default:
 		for _, l := range m.Problem.Lines()[1:] {
 			line("%s", l)
 		}
 	}
-	line("\nThis is %s (%s)%s, since %s.", m.Problem.Severity, m.Problem.Code, on(host), Time(m.Since))
+	line("\nseverity %s, code %s%s, since %s", m.Problem.Severity, m.Problem.Code, on(host), Time(m.Since))
 	if !m.Expires.IsZero() {
-		line("The certificate in use expires at %s.", Time(m.Expires))
+		line("the certificate in use expires at %s", Time(m.Expires))
 	}
 	return cut(b.String(), maxText)
 }

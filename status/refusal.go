@@ -149,8 +149,8 @@ func running(p *Problem, name string, f plan.Finding) bool {
 		p.Subject = fmt.Sprintf("the configuration is not valid any more: %v", f.Err)
 		return p.say("the daemon goes on with the one that it read before", "mend it; then have it read: systemctl reload keepkey-daemon")
 	case plan.NotificationFailing:
-		p.Subject = fmt.Sprintf("nobody is told what is wrong by a notify hook: %v", f.Err)
-		return p.say("certificates are renewed all the same; the hook is told later what is wrong then", "mend the hook; to see whether it works: keepkey notify --test")
+		p.Subject = "a notify hook could not be told what is wrong, or over: " + failure(f)
+		return p.say("certificates are renewed all the same, and the hook is told later how it is then", "see that the hook works: keepkey notify --test")
 	case plan.Endless:
 		p.Subject = "gave up after many steps without an end; this is a bug in keepkey"
 		return p.say(servedOn)

@@ -213,8 +213,8 @@ func TestMessages(t *testing.T) {
 safe: the server keeps the certificate that it has loaded
 do: every run tries again; to try now: keepkey renew --name api
 
-This is critical (deploy-failing) on web1, since 2026-03-01 12:00 UTC.
-The certificate in use expires at 2026-04-30 12:00 UTC.
+severity critical, code deploy-failing on web1, since 2026-03-01 12:00 UTC
+the certificate in use expires at 2026-04-30 12:00 UTC
 `
 	if m.Text != text {
 		t.Errorf("it says\n%s\nwant\n%s", m.Text, text)
