@@ -102,7 +102,7 @@ func (p Published) Enforced(now Clients, t time.Time) bool {
 // may be.
 func (p Published) Over(now Clients, t time.Time) time.Time {
 	end := p.Until(now)
-	if end.IsZero() || !t.After(end) || (!p.said.IsZero() && p.said.Before(end)) {
+	if end.IsZero() || !end.Before(t) || (!p.said.IsZero() && p.said.Before(end)) {
 		return p.said
 	}
 	return end

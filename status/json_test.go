@@ -45,6 +45,11 @@ func TestJSONKeepsItsNames(t *testing.T) {
 		{status.StapleCheck{}, "good until"},
 		{status.TLSACheck{}, "records matching"},
 		{status.CheckedChannel{}, "name status version problems"},
+		{status.Reports{}, "count groups last"},
+		{status.InUse{}, "id channel version over last"},
+		{status.ReportList{}, "name reports"},
+		{status.Reported{}, "id codes text pins channel version over closes count sources first last served hosts apps dismissed by"},
+		{status.Served{}, "pin role count last"},
 	} {
 		typ := reflect.TypeOf(tt.of)
 		var names []string
