@@ -52,7 +52,7 @@ func (r *Runner) Hear(ctx context.Context, certs []config.Certificate, all []Rec
 	before := make(map[*lineage]plan.Input)
 	for _, rep := range all {
 		l := addressee(lineages, &rep)
-		in := l.input()
+		in := l.knows()
 		if _, heard := before[l]; !heard {
 			before[l] = in
 		}
@@ -69,7 +69,7 @@ func (r *Runner) Hear(ctx context.Context, certs []config.Certificate, all []Rec
 		if err := l.saveReports(); err != nil {
 			return news, err
 		}
-		if !slices.Equal(keysOf(was), keysOf(l.input())) {
+		if !slices.Equal(keysOf(was), keysOf(l.knows())) {
 			news = append(news, l.cert.Name)
 		}
 	}
@@ -105,12 +105,18 @@ func (r *run) listen() (*lineage, error) {
 	return l, nil
 }
 
+// knows is all that the meaning of a report depends on. No CA is asked for it, and no run that
+// asks one is waited for.
+func (l *lineage) knows() plan.Input {
+	return plan.Input{Goal: l.goal, State: l.state, Ledger: l.records.Ledger, Reports: l.reports, Now: l.Now()}
+}
+
 // addressee returns the lineage that a report is about. Several can have one host's name: then
 // it is the one that published the pin set, or else whose key was served. A key of another one
 // of them is not a stranger's, so it is left out.
 func addressee(lineages []*lineage, rep *Received) *lineage {
-	published := func(l *lineage) bool { return l.input().Published(rep.Known) }
-	serves := func(l *lineage) bool { return l.input().Has(rep.Served) }
+	published := func(l *lineage) bool { return l.knows().Published(rep.Known) }
+	serves := func(l *lineage) bool { return l.knows().Has(rep.Served) }
 	i := slices.IndexFunc(lineages, published)
 	if i < 0 {
 		i = max(slices.IndexFunc(lineages, serves), 0)
@@ -150,7 +156,7 @@ func (r *Runner) DismissReports(ctx context.Context, cert config.Certificate, id
 	if err != nil {
 		return 0, err
 	}
-	in, now := l.input(), l.Now()
+	in, now := l.knows(), l.Now()
 	var events []plan.Event
 	for _, g := range in.Reported() {
 		if len(ids) == 0 || slices.Contains(ids, g.ID) {

@@ -70,11 +70,7 @@ func printReports(env Env, l status.ReportList) {
 		}
 		row("reports", "%d from %d sources, from %s to %s", r.Count, r.Sources, status.Time(r.First), status.Time(r.Last))
 		for _, s := range r.Served {
-			whose := "none of ours"
-			if s.Role != "" {
-				whose = "the " + string(s.Role) + " key"
-			}
-			row("served", "%s, %s: %d times, the last at %s", s.Pin, whose, s.Count, status.Time(s.Last))
+			row("served", "%s", s)
 		}
 		row("hosts", "%s", strings.Join(r.Hosts, ", "))
 		for _, app := range r.Apps {

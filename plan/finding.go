@@ -70,7 +70,7 @@ const (
 	ReportedLockedOut     Code = "reported-locked-out"     // they refuse a key of ours that was served: Channel, Version, Pins
 	ReportedInterception  Code = "reported-interception"   // a key that is none of ours was served: Pins
 	ReportedUnknownPins   Code = "reported-unknown-pins"   // they hold a pin set that keepkey never published
-	ReportedBackupMissing Code = "reported-backup-missing" // such a pin set has the active key's pin alone: Pin: the backup key's
+	ReportedBackupMissing Code = "reported-backup-missing" // such a pin set has the active key's pin and lacks the backup key's: Pins: that
 	ReportedNoFailure     Code = "reported-no-failure"     // the pins were right: only worth knowing
 )
 

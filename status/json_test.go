@@ -49,7 +49,7 @@ func TestJSONKeepsItsNames(t *testing.T) {
 		{status.InUse{}, "id channel version over last"},
 		{status.ReportList{}, "name reports"},
 		{status.Reported{}, "id codes text pins channel version over closes count sources first last served hosts apps dismissed by"},
-		{status.Served{}, "pin role count last"},
+		{status.Served{}, "pin role count last allowed untrusted"},
 	} {
 		typ := reflect.TypeOf(tt.of)
 		var names []string

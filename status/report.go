@@ -55,6 +55,25 @@ type Served struct {
 	Role  plan.Role  `json:"role,omitempty"` // of our keys
 	Count int        `json:"count"`
 	Last  time.Time  `json:"last"`
+	// Allowed says that the clients' pins allow it, and Untrusted that they did not trust its
+	// certificate all the same.
+	Allowed   bool `json:"allowed"`
+	Untrusted bool `json:"untrusted"`
+}
+
+// String is the key with what clients say of it.
+func (s Served) String() string {
+	text := s.Pin.String() + ", none of ours"
+	if s.Role != "" {
+		text = fmt.Sprintf("%s, the %s key", s.Pin, s.Role)
+	}
+	if s.Allowed {
+		text += ", which their pins allow"
+	}
+	if s.Untrusted {
+		text += ", with a certificate that they do not trust"
+	}
+	return fmt.Sprintf("%s: %d times, the last at %s", text, s.Count, Time(s.Last))
 }
 
 // ReportList is what clients reported of a lineage.
@@ -73,7 +92,7 @@ func ReportsOf(in plan.Input) ReportList {
 			Served: []Served{}, Hosts: emptyIfNil(r.Hosts), Apps: emptyIfNil(r.Apps),
 		}
 		for _, k := range r.Served {
-			s := Served{Pin: k.Pin, Count: k.Count, Last: k.Last}
+			s := Served{Pin: k.Pin, Count: k.Count, Last: k.Last, Allowed: k.Matched, Untrusted: k.Untrusted}
 			if i := slices.IndexFunc(in.State.Keys, func(own plan.Key) bool { return own.Pin == k.Pin }); i >= 0 {
 				s.Role = in.State.Keys[i].Role
 			}

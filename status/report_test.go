@@ -68,6 +68,10 @@ func TestReportsAreListed(t *testing.T) {
 	if len(got) != 1 || len(got[0].Served) != 2 || got[0].Served[0].Role != plan.Retired || got[0].Served[1].Role != "" || got[0].Count != 3 || got[0].Sources != 1 || got[0].Text != "a pin set that keepkey never published" {
 		t.Errorf("%+v", got)
 	}
+	s := status.Served{Pin: own, Role: plan.Active, Count: 2, Last: in.Now, Allowed: true, Untrusted: true}
+	if want := own.String() + ", the active key, which their pins allow, with a certificate that they do not trust: 2 times, the last at 2027-03-04 10:00 UTC"; s.String() != want {
+		t.Errorf("got  %s\nwant %s", s, want)
+	}
 	if data, err := json.Marshal(got); err != nil || strings.Contains(string(data), "null") {
 		t.Errorf("%s, %v", data, err)
 	}
