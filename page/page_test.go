@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/net/html"
 
+	"keepkey/pinset"
 	"keepkey/plan"
 	"keepkey/status"
 )
@@ -98,6 +99,10 @@ func TestThePageBeginsWithWhatMatters(t *testing.T) {
 	fine := func(name string) story { return named(name, begin(goal(web)).on(5)) }
 	damaged := fine("tiles")
 	damaged.In.Disk.LedgerProblem = errors.New("line 3 of the ledger is cut short")
+	two := goal(web)
+	two.Backups = 2
+	twice := named("twice", begin(two).on(5))
+	twice.In.Disk.KeyProblems = map[pinset.Pin]error{twice.pin(1): errors.New("it is missing"), twice.pin(2): errors.New("it is missing, too")}
 	config := view(fine("api"))
 	config.ConfigProblem = `unknown key "chanels"`
 	config.Since = t0
@@ -111,11 +116,12 @@ func TestThePageBeginsWithWhatMatters(t *testing.T) {
 	}{
 		{"well", view(fine("api")), []string{"All is well: keepkey on web1", "All is well", "1 certificate.", "It expires in 84 days, at 2027-02-19 11:00 UTC.", "Keys can be switched now."}},
 		{"well, and a gate is closed", view(fine("api"), rolled), []string{"All is well", "2 certificates.", "First to expire: api, in 84 days.", "The gate is closed for 1 of them; it opens first for rolled, in 28 days.", "Next: end of the rollover for rolled, in 5 days.",
-			"Keys can't be switched before 2026-12-24 12:00 UTC.", "closed until 2026-12-24 12:00 UTC"}},
+			"api Well 84 days left open renewal in 5", "Keys can't be switched before 2026-12-24 12:00 UTC.", "closed until 2026-12-24 12:00 UTC"}},
 		{"something fails", view(damaged), []string{"Warning: keepkey", "Something fails, and no client notices yet", "1 certificate: 1 warning.", "Warning tiles", "The ledger is damaged", "Safe: renewals with the same key go on", "Do:", "keepkey ledger verify --name tiles", "as root or as keepkey's user"}},
 		{"the worst comes first", view(damaged, deployFails("shop"), fine("api")), []string{"Critical: keepkey", "Act now", "3 certificates: 1 critical, 1 warning, 1 well.", "Critical shop", "a deploy hook failed", "Warning tiles"}},
 		{"one problem of many certificates", view(deployFails("a"), deployFails("b"), deployFails("c"), deployFails("d"), deployFails("e"), deployFails("f"), deployFails("g")),
 			[]string{"7 certificates: 7 critical.", "Critical a , b , c , d , e and 2 more", "a deploy hook failed"}},
+		{"two problems of one kind", view(twice), []string{"1 certificate: 1 warning.", "Warning twice A backup key"}},
 		{"the configuration", config, []string{"Something fails", "Warning the configuration", `unknown key "chanels"`, "Safe: keepkey goes on with the configuration that it read before", "systemctl reload keepkey-daemon"}},
 		{"what is only known in short", briefs, []string{"Act now", "2 certificates: 1 critical, 1 well.", "Critical left over", "Lineage left", "keepkey status --name left over", "Other certificates"}},
 		{"before the first run", view(begin(goal(web))), []string{"All is well", "1 certificate. Not obtained yet: 1.", "There is no certificate yet."}},
@@ -296,13 +302,17 @@ func TestThePageIsBounded(t *testing.T) {
 		t.Errorf("it does not say what is left out: %s", got[len(got)-600:])
 	}
 	for i := range 20000 {
-		v.Others = append(v.Others, status.Brief{Name: fmt.Sprintf("%05d.example.com", i), Severity: c.Problems[0].Severity, Problems: slices.Repeat([]status.BriefProblem{{Code: plan.DeployFailing, Severity: status.Warning}}, 50)})
+		v.Others = append(v.Others, status.Brief{Name: fmt.Sprintf("%05d.example.com", i), Severity: status.Warning, Problems: slices.Repeat([]status.BriefProblem{{Code: plan.DeployFailing, Severity: status.Warning}}, 50)})
 	}
+	v.Others = append(v.Others, status.Brief{Name: "the worst", Severity: status.Critical})
 	page := render(t, v)
+	if !strings.Contains(page, "the worst") {
+		t.Error("the worst is left out")
+	}
 	if limit := one + 1000*800; len(page) > limit {
 		t.Errorf("%d bytes, more than %d", len(page), limit)
 	}
-	if !strings.Contains(page, "There was no room for 19000 more.") {
+	if !strings.Contains(page, "There was no room for 19001 more.") {
 		t.Error("it does not say how many are left out")
 	}
 }
