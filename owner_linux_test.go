@@ -349,7 +349,8 @@ func TestOperatorsHandWorkToTheDaemonAndSeeNothingElse(t *testing.T) {
 	before, asked := log(), commandsThatLook(t)
 	for _, command := range asked {
 		out := s.ask(operator, group, append(strings.Fields(command), "--name", "api.example.com"))
-		if strings.Contains(out, `"out":`) || !strings.Contains(out, `"status":`) || strings.Contains(out, `"status":0`) {
+		// A monitoring plugin says on standard output that it is not one of a daemon's.
+		if (strings.Contains(out, `"out":`) && command != "check") || !strings.Contains(out, `"status":`) || strings.Contains(out, `"status":0`) {
 			t.Errorf("%s, made up by a client, is answered with %s", command, out)
 		}
 	}
