@@ -55,9 +55,14 @@ var document = template.Must(template.Must(picture.Clone()).Parse(pageTemplate))
 // [CSP] knows by its hash.
 func HTML(w io.Writer, v View) error { return document.ExecuteTemplate(w, "page", sheetOf(v)) }
 
-// CSP is the Content-Security-Policy under which the page works.
+// CSP is the Content-Security-Policy under which the page works, and a timeline of its own.
 func CSP() string {
+	return "default-src 'none'; style-src " + hashOf(style) + " " + hashOf(timelineStyle) +
+		"; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+}
+
+// hashOf names a style in a policy.
+func hashOf(style string) string {
 	hash := sha256.Sum256([]byte(style))
-	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) +
-		"'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+	return "'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) + "'"
 }

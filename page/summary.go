@@ -37,6 +37,9 @@ func summaryOf(v View) summary {
 	default:
 		s.Title, s.Headline = "All is well", "All is well"
 	}
+	if s.Severity == "" && slices.ContainsFunc(all, unknown) {
+		s.Title, s.Headline = "Beginning", "No problem is known, and not all certificates were looked at yet"
+	}
 	s.Facts = facts(all, v.Now, s.Severity == "")
 	s.More = len(s.Alarms) > maxAlarms
 	s.Alarms = s.Alarms[:min(len(s.Alarms), maxAlarms)]
@@ -55,61 +58,10 @@ func briefs(v View) []status.Brief {
 	return append(all, v.Others...)
 }
 
-// alarms returns what is wrong, the worst first. What many certificates have in common is
-// told once.
-func alarms(v View) []alarm {
-	var all []alarm
-	if v.ConfigProblem != "" {
-		all = append(all, alarm{
-			Severity: status.Warning, Word: severities[status.Warning], Of: "the configuration",
-			Subject: "The file is not in force: " + cut(v.ConfigProblem, maxText),
-			Safe:    "keepkey goes on with the configuration that it read before",
-			Do:      []step{{"Mend the file, then have it read again", "systemctl reload keepkey-daemon"}},
-		})
-	}
-	type told struct {
-		at   int    // in all
-		last string // the certificate that it was told of last
-	}
-	before := make(map[string]told)
-	tell := func(name string, p status.Problem) {
-		id := string(p.Code) + " " + string(p.Severity)
-		t, known := before[id]
-		if !known {
-			a := alarmOf(p)
-			a.Subject, a.Safe = cut(a.Subject, maxText), cut(a.Safe, maxText)
-			t.at, all = len(all), append(all, a)
-		}
-		a := &all[t.at]
-		switch {
-		case known && t.last == name:
-		case len(a.Certificates) < maxNames:
-			a.Certificates = append(a.Certificates, linkOf(name))
-		default:
-			a.More++
-		}
-		before[id] = told{t.at, name}
-	}
-	for _, c := range v.Certificates {
-		for _, p := range c.Problems {
-			tell(c.Name, p)
-		}
-	}
-	for _, b := range v.Others {
-		for _, p := range b.Problems {
-			tell(b.Name, status.Problem{
-				Code: p.Code, Severity: p.Severity, Subject: wordsOf(string(p.Code)), Do: []string{"to see more: keepkey status --name " + b.Name},
-			})
-		}
-	}
-	slices.SortStableFunc(all, func(a, b alarm) int { return rank(b.Severity) - rank(a.Severity) })
-	return all
-}
-
 // facts says in a few sentences how the certificates are and, where nothing is wrong, what
 // comes next.
 func facts(all []status.Brief, now time.Time, well bool) []string {
-	var critical, warned, closed, without int
+	var critical, warned, closed, without, not int
 	var expires, opens, next dated
 	for _, b := range all {
 		switch b.Severity {
@@ -123,14 +75,17 @@ func facts(all []status.Brief, now time.Time, well bool) []string {
 			opens.sooner(b.GateOpens, b)
 		}
 		expires.sooner(b.NotAfter, b)
-		if b.NotAfter.IsZero() {
+		switch {
+		case unknown(b):
+			not++
+		case b.NotAfter.IsZero():
 			without++
 		}
 		if !b.Next.Upkeep() {
 			next.sooner(b.NextAt, b)
 		}
 	}
-	text := []string{count(len(all), critical, warned)}
+	text := []string{count(len(all), critical, warned, not)}
 	if without > 0 {
 		text = append(text, fmt.Sprintf("Not obtained yet: %d.", without))
 	}
@@ -172,7 +127,8 @@ func (d *dated) sooner(at time.Time, of status.Brief) {
 	}
 }
 
-func count(all, critical, warned int) string {
+// count says how many certificates there are, and how they are.
+func count(all, critical, warned, unknown int) string {
 	text := plural(all, "certificate")
 	var bad []string
 	if critical > 0 {
@@ -181,10 +137,13 @@ func count(all, critical, warned int) string {
 	if warned > 0 {
 		bad = append(bad, plural(warned, "warning"))
 	}
+	if unknown > 0 {
+		bad = append(bad, fmt.Sprintf("%d not looked at yet", unknown))
+	}
 	if len(bad) == 0 {
 		return text + "."
 	}
-	if well := all - critical - warned; well > 0 {
+	if well := all - critical - warned - unknown; well > 0 {
 		bad = append(bad, fmt.Sprintf("%d well", well))
 	}
 	return text + ": " + strings.Join(bad, ", ") + "."

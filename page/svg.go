@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
-	"strings"
 	"time"
-	"unicode"
 
 	"keepkey/plan"
 )
@@ -37,8 +35,12 @@ const (
 	barPitch   = 18
 	rowGap     = 8
 
-	aloneTop    = 52 // of a document of its own, which is scaled as a whole
+	// A document of its own is as wide as what it shows needs, so that text is still legible
+	// where a phone scales it down.
 	aloneMargin = 16
+	aloneHead   = 30
+	aloneLine   = 18
+	aloneLetter = 56 // in a line
 )
 
 // drawing is a timeline as the template draws it.
@@ -47,7 +49,7 @@ type drawing struct {
 	Style  template.CSS
 	Name   string
 	Title  string
-	Answer string
+	Answer []string // lines
 	Words  []string // the same for who can't see it
 	Height int
 	Ticks  []words
@@ -61,8 +63,9 @@ type drawing struct {
 	opens    string // where the gate does
 }
 
-// AloneHeight is that of a document of its own.
-func (d drawing) AloneHeight() int { return aloneTop + d.Height + aloneMargin }
+// Top is where the picture begins in a document of its own, and Total how high that is.
+func (d drawing) Top() int   { return aloneHead + aloneLine*len(d.Answer) + 10 }
+func (d drawing) Total() int { return d.Top() + d.Height + aloneMargin }
 
 type words struct {
 	X      string
@@ -102,7 +105,7 @@ type mark struct {
 
 // draw lays a timeline out.
 func draw(t Timeline) drawing {
-	d := drawing{Name: cut(t.Name, 48), Title: clean(t.Name) + ": when keys are served, and when they can be switched", Answer: t.Switch.Text, Words: Words(t), from: t.From, to: t.To, y: axisHeight}
+	d := drawing{Name: cut(t.Name, 42), Title: clean(t.Name) + ": when keys are served, and when they can be switched", Answer: lines(t.Switch.Text, aloneLetter), Words: Words(t), from: t.From, to: t.To, y: axisHeight}
 	if t.From.IsZero() {
 		d.Height = d.y
 		return d
@@ -145,7 +148,7 @@ func (d *drawing) text(x string, y int, anchor, class, text string) {
 func (d *drawing) axis(now time.Time) {
 	// On a phone a date takes up almost as much: closer ones would touch, and those nearer to
 	// an edge leave the picture.
-	const apart, edge = 15, 9
+	const apart, edge = 16, 9
 	d.Ticks = append(d.Ticks, words{d.at(now), axisHeight - 12, anchorAt(d.share(now)), "now", "now"})
 	last := -1e9
 	for _, t := range ticks(d.from, d.to) {
@@ -267,7 +270,7 @@ func (d *drawing) keys(t Timeline) {
 		for _, s := range k.Served {
 			d.bar(y, s, "served", "", "served"+between(s))
 		}
-		if !k.Ahead.From.IsZero() {
+		if !k.Ahead.From.IsZero() && k.Ahead.From.Before(d.to) {
 			d.bar(y, k.Ahead, "ahead", "", "will be served"+between(k.Ahead))
 		}
 	}
@@ -369,51 +372,4 @@ func (d *drawing) certificate(t Timeline) {
 	if d.within(c.Renewal) {
 		d.Marks = append(d.Marks, mark{d.at(c.Renewal), y + barHeight/2, "renewal", "renewal at " + date(c.Renewal)})
 	}
-}
-
-// date writes a day, by UTC as everywhere.
-func date(t time.Time) string { return t.UTC().Format(time.DateOnly) }
-
-func since(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return " since " + date(t)
-}
-
-func between(s Span) string {
-	text := ""
-	if !s.From.IsZero() {
-		text = " from " + date(s.From)
-	}
-	if !s.To.IsZero() {
-		text += " until " + date(s.To)
-	}
-	return text
-}
-
-// shortPin is enough of a pin to tell it from a lineage's others.
-func shortPin(pin string) string { return pin[:8] + "…" }
-
-// cut shortens a text to so many letters.
-func cut(text string, n int) string {
-	r := []rune(clean(text))
-	if len(r) > n {
-		return string(r[:n-1]) + "…"
-	}
-	return string(r)
-}
-
-// clean escapes what is not to be seen: it could hide or turn around what stands beside it,
-// and XML forbids some of it.
-func clean(text string) string {
-	var b strings.Builder
-	for _, r := range strings.ToValidUTF8(text, "\uFFFD") {
-		if r == '\n' || unicode.IsPrint(r) {
-			b.WriteRune(r)
-		} else {
-			fmt.Fprintf(&b, `\u%04x`, r)
-		}
-	}
-	return b.String()
 }

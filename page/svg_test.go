@@ -11,7 +11,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
 )
 
 func svg(t *testing.T, tl Timeline) []byte {
@@ -51,7 +50,7 @@ func TestPicturesAreWholeAndKeepWithinTheirFrame(t *testing.T) {
 	seen := make(map[string]bool)
 	for name, tl := range pictures() {
 		var height float64
-		root := true
+		root, inStyle := true, false
 		d := xml.NewDecoder(bytes.NewReader(svg(t, tl)))
 		for {
 			token, err := d.Token()
@@ -61,7 +60,11 @@ func TestPicturesAreWholeAndKeepWithinTheirFrame(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
+			if text, ok := token.(xml.CharData); ok && inStyle {
+				checkPolicy(t, string(text))
+			}
 			e, ok := token.(xml.StartElement)
+			inStyle = ok && e.Name.Local == "style"
 			if !ok {
 				continue
 			}
@@ -71,7 +74,7 @@ func TestPicturesAreWholeAndKeepWithinTheirFrame(t *testing.T) {
 			}
 			if root {
 				root = false
-				if at["viewBox"] != "0 0 540 "+at["height"] || at["role"] != "img" {
+				if at["viewBox"] != "0 0 440 "+at["height"] || at["role"] != "img" {
 					t.Errorf("%s: %v", name, at)
 				}
 				height = number(t, at["height"])
@@ -154,7 +157,7 @@ func TestTheExampleInTheDocumentationIsWhatIsDrawn(t *testing.T) {
 	t.Parallel()
 	const example = "../docs/timeline.svg"
 	g := goal(web)
-	g.Name, g.RolloverEvery = "api.example.com", 365*day
+	g.Name, g.RolloverEvery = "api.example.com", 120*day
 	g.Channels[0].Name = "over-the-air"
 	s := begin(g).on(20).rotate().on(34)
 	got := svg(t, s.timeline())

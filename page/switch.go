@@ -12,8 +12,12 @@ import (
 func switchOf(in plan.Input, forecast plan.Plan, r *RolloverTime) Switch {
 	no := func(why string) Switch { return Switch{Text: "Keys can't be switched " + why + "."} }
 	switch {
+	case hasProblem(forecast, func(f plan.Finding) bool { return f.Code == plan.LineageLeft }):
+		return no("while the configuration does not name the certificate")
 	case hasProblem(forecast, func(f plan.Finding) bool { return f.Blocks }):
 		return no("until a problem is mended")
+	case in.State.IsZero() && len(forecast.Actions) == 0:
+		return Switch{Text: "Nothing is known yet."}
 	case in.State.Certificate == nil:
 		return Switch{Text: "There is no certificate yet."}
 	case r != nil && r.Asked && r.At.IsZero():

@@ -330,6 +330,10 @@ func TestWhetherKeysCanBeSwitched(t *testing.T) {
 			t.Errorf("%s: %+v, want %+v", tt.name, got, tt.want)
 		}
 	}
+	left := TimelineOf(begin(goal(web)).on(5).In, plan.Plan{Problems: []plan.Finding{{Code: plan.LineageLeft}}}, nil)
+	if want := "Keys can't be switched while the configuration does not name the certificate."; left.Switch != (Switch{Text: want}) {
+		t.Errorf("nobody configures it any more: %+v", left.Switch)
+	}
 }
 
 func TestARolloverOfTheScheduleWaitsForTheGate(t *testing.T) {

@@ -56,14 +56,14 @@ async function look(visit, width, scheme) {
       const height = await page.evaluate(() => document.documentElement.scrollHeight);
       if (html && height < 16000) await page.screenshot({ path: `${name}.png`, fullPage: true });
     }
-    if (!html) return problems;
-
     problems.push(...(await page.evaluate(facts)));
     for (const w of [width, narrowest]) {
       await page.setViewportSize({ width: w, height: 844 });
       const wide = await page.evaluate(() => document.documentElement.scrollWidth);
       if (wide > w) problems.push(`it has to be scrolled sideways: it is ${wide} pixels wide, of ${w}`);
     }
+    if (!html) return problems;
+
     await page.setViewportSize({ width, height: 844 });
     const text = (await page.evaluate(() => document.body.innerText)).replace(/\s+/g, ' ').toLowerCase();
     for (const want of visit.texts ?? []) {
@@ -82,10 +82,10 @@ function facts() {
   if (document.scripts.length) problems.push('there is a script');
   if (document.querySelector('[style]')) problems.push('an element has a style of its own');
   if (document.cookie) problems.push('there is a cookie');
-  const words = document.querySelectorAll('.timeline text');
   for (const svg of document.querySelectorAll('.timeline')) {
     const frame = svg.getBoundingClientRect();
-    const texts = [...svg.querySelectorAll(':scope > text')].map((t) => ({ text: t.textContent, box: t.getBoundingClientRect() }));
+    if (!frame.width || !svg.querySelector('rect')) problems.push('a picture is empty');
+    const texts = [...svg.querySelectorAll('text')].filter((t) => !t.closest('g')).map((t) => ({ text: t.textContent, box: t.getBoundingClientRect() }));
     for (const [i, a] of texts.entries()) {
       if (a.box.left < frame.left - 1 || a.box.right > frame.right + 1) problems.push(`"${a.text}" leaves its picture`);
       for (const b of texts.slice(i + 1)) {
@@ -95,7 +95,6 @@ function facts() {
       }
     }
   }
-  if (!words.length) problems.push('there is no picture');
   for (const details of document.querySelectorAll('details')) details.open = true;
   return problems;
 }

@@ -154,6 +154,7 @@ func serve() (origin string, stop func(), err error) {
 	})
 	timeline := view(closed()...).Certificates[0].Timeline
 	mux.HandleFunc("GET /timeline.svg", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Security-Policy", page.CSP())
 		w.Header().Set("Content-Type", "image/svg+xml")
 		page.SVG(w, timeline)
 	})
