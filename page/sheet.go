@@ -101,7 +101,7 @@ func rowOf(b status.Brief, now time.Time) row {
 	case b.GateOpen:
 		r.Gate = "open"
 	case b.GateOpens.IsZero():
-		r.Gate = "closed: a person is needed"
+		r.Gate = "closed, without a date"
 	default:
 		r.Gate = "closed until " + date(b.GateOpens)
 	}

@@ -284,8 +284,10 @@ func (d *drawing) gates(t Timeline) {
 	for i, g := range t.Gates {
 		note := "open"
 		switch {
+		case g.Person:
+			note = "closed until a person acts"
 		case !g.Open && g.Opens.IsZero():
-			note = "closed: a person is needed"
+			note = "closed until a newer pin set is out"
 		case !g.Open:
 			note = "closed until " + date(g.Opens)
 		}

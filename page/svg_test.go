@@ -179,7 +179,7 @@ func TestThePictureIsThereInWords(t *testing.T) {
 	for _, want := range []string{
 		"Keys can't be switched before a person acts.", "The retired key " + s.pin(0).String() + ": served from 2026-11-21 until 2026-12-01.",
 		"The active key " + s.pin(1).String() + ": served from 2026-12-01 until 2026-12-03, will be served from 2026-12-03.",
-		"The gate for the backup key " + s.pin(2).String() + " is closed, and a person is needed.",
+		"The gate for the backup key " + s.pin(2).String() + " is closed until a person acts.",
 		"Channel app, version 1: may be enforced from 2026-11-21; it lacks the next backup key's pin.", "Channel app, version 2: may be enforced from 2026-12-01; not confirmed.",
 		"Channel web, version 1: may be enforced from 2026-11-21 until 2026-12-31; it lacks the next backup key's pin.",
 		"Certificate version 2 is valid from 2026-12-01 until 2027-03-01, and is renewed at 2027-01-31.",

@@ -39,8 +39,10 @@ func switchOf(in plan.Input, forecast plan.Plan, r *RolloverTime) Switch {
 		return no("before the ledger is whole")
 	case v.Shut != "":
 		return no("before a problem is mended")
-	case !v.Open && v.OpensAt.IsZero():
+	case personOpens(in, v):
 		return no("before a person acts")
+	case !v.Open && v.OpensAt.IsZero():
+		return no("before a newer pin set is out")
 	case hasProblem(forecast, func(f plan.Finding) bool { return f.Code == plan.ClockWrong }):
 		return no("by a wrong clock")
 	case hasProblem(forecast, func(f plan.Finding) bool {

@@ -65,7 +65,9 @@ type PinSetTime struct {
 type GateTime struct {
 	Pin   pinset.Pin
 	Open  bool
-	Opens time.Time // by itself; zero when it is open, or a person is needed
+	Opens time.Time // by itself; zero when it is open, or nobody can tell
+	// Person says that it does not open before a person acts.
+	Person bool
 }
 
 // CertificateTime is the validity of the newest certificate.
@@ -103,7 +105,7 @@ func TimelineOf(in plan.Input, forecast plan.Plan, events []plan.Event) Timeline
 	for _, k := range in.State.Backups() {
 		if in.Disk.KeyProblems[k.Pin] == nil {
 			v := plan.Gate(in, k.Pin)
-			t.Gates = append(t.Gates, GateTime{Pin: k.Pin, Open: v.Open, Opens: v.OpensAt})
+			t.Gates = append(t.Gates, GateTime{Pin: k.Pin, Open: v.Open, Opens: v.OpensAt, Person: personOpens(in, v)})
 		}
 	}
 	t.Rollover = rolloverOf(in, forecast)
@@ -114,6 +116,15 @@ func TimelineOf(in plan.Input, forecast plan.Plan, events []plan.Event) Timeline
 	t.frame()
 	t.bound()
 	return t
+}
+
+// personOpens reports whether a gate stays closed until a person acts: not even a newer pin set
+// that keepkey publishes and confirms will open it.
+func personOpens(in plan.Input, v plan.Verdict) bool {
+	return v.Shut != "" || slices.ContainsFunc(v.Obstacles, func(o pinset.Obstacle) bool {
+		ch, configured := in.Goal.Channel(o.Channel)
+		return o.Until.IsZero() && (!configured || ch.Manual || len(o.Places) > 0 || (o.Retire && o.Confirmed))
+	})
 }
 
 // rolloverOf returns the rollover that is to come. The schedule's needs an open gate, too.

@@ -293,6 +293,15 @@ func TestWhetherKeysCanBeSwitched(t *testing.T) {
 	failing := begin(goal(web)).on(10)
 	failing.In.Goal.Backups = 2
 	failing.Break(plan.Failed{Text: "no"}, func(a plan.Action) bool { return a.Kind == plan.Publish })
+	// The ledger is lost, and what takes the place of what was in it is not out yet.
+	unconfirmed := begin(goal(web)).on(5)
+	unconfirmed.In.Ledger = pinset.Ledger{}
+	for _, e := range plan.Restart(unconfirmed.In, nil) {
+		var err error
+		if unconfirmed.In.Ledger, _, err = unconfirmed.In.Ledger.Append(e); err != nil {
+			t.Fatal(err)
+		}
+	}
 	nobody := goal()
 	nobody.NobodyPins = true
 	for _, tt := range []struct {
@@ -313,6 +322,7 @@ func TestWhetherKeysCanBeSwitched(t *testing.T) {
 		{"a person is needed", begin(goal(app)).on(5).confirm(1).rotate().confirm(2).on(20), Switch{Text: "Keys can't be switched before a person acts."}},
 		{"a rollover waits for the gate", rolled.on(20).rotate(), Switch{Asked: true, At: after(40).Add(2*time.Second + 1), Text: "Keys will be switched at 2026-12-31 12:00 UTC."}},
 		{"a rollover waits for a person", begin(goal(app)).on(5).confirm(1).rotate().confirm(2).on(20).rotate(), Switch{Asked: true, Text: "A rollover waits, and nobody can tell until when."}},
+		{"a newer pin set has to be out first", unconfirmed, Switch{Text: "Keys can't be switched before a newer pin set is out."}},
 		{"the newest pin set is not out", failing.on(11), Switch{Text: "Keys can't be switched before the newest pin set is out."}},
 		{"there is no backup key", with(begin(goal(web)).on(5), func(in *plan.Input) {
 			in.Disk.KeyProblems = map[pinset.Pin]error{in.State.Backups()[0].Pin: errors.New("it is missing")}

@@ -22,8 +22,10 @@ func Words(t Timeline) []string {
 		switch {
 		case g.Open:
 			all = append(all, fmt.Sprintf("The gate for the backup key %s is open.", g.Pin))
+		case g.Person:
+			all = append(all, fmt.Sprintf("The gate for the backup key %s is closed until a person acts.", g.Pin))
 		case g.Opens.IsZero():
-			all = append(all, fmt.Sprintf("The gate for the backup key %s is closed, and a person is needed.", g.Pin))
+			all = append(all, fmt.Sprintf("The gate for the backup key %s is closed until a newer pin set is out.", g.Pin))
 		default:
 			all = append(all, fmt.Sprintf("The gate for the backup key %s is closed until %s.", g.Pin, date(g.Opens)))
 		}
