@@ -112,7 +112,7 @@ func TestAConfigurationThatIsReadAgainIsEqual(t *testing.T) {
 }
 
 func TestReportsAreTakenOnlyWhereThatIsAskedFor(t *testing.T) {
-	for text, want := range map[string]bool{"": false, "reports: false\n": false, "reports: true\n": true} {
+	for text, want := range map[string]bool{"": false, "reports: false\n": false, "reports: true\nlisten: unix:/run/keepkey/http\n": true} {
 		if cfg, err := Parse("/c.yaml", []byte(minimal+text), nil); err != nil || cfg.Reports != want {
 			t.Errorf("%q: %+v, %v", text, cfg, err)
 		}
@@ -188,6 +188,7 @@ var bad = []struct{ name, yaml, want string }{
 	{"a wrong type", minimal + "state: 7", "/c.yaml:4: state: want the path of the state directory, found the number 7"},
 	{"nothing", minimal + "state:", "/c.yaml:4: state: want the path of the state directory, found nothing"},
 	{"control characters", minimal + `state: "a\x1b[31m"`, `/c.yaml:4: state: want the path of the state directory, found "a\x1b[31m" with control characters`},
+	{"reports that nobody can send", minimal + "reports: true", "/c.yaml:4: reports: clients can't report anything without `listen`, which says where the daemon answers, such as listen: unix:/run/keepkey/http"},
 	{"reports in words", minimal + "reports: take them", `/c.yaml:4: reports: want true or false, found "take them"`},
 	{"terms not accepted", "certificates: [{domains: [a.example.com]}]", "/c.yaml:1: acme.accept_terms: read the terms of service of https://acme-v02.api.letsencrypt.org/directory and set accept_terms: true"},
 	{"terms not accepted in words", "acme: {accept_terms: sure}\ncertificates: []", `/c.yaml:1: acme.accept_terms: want true or false, found "sure"`},

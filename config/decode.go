@@ -50,7 +50,11 @@ func parse(file, abs string, root *yaml.Node, knownProvider func(name string) er
 		"group":     d.group(&cfg.Group),
 		"operators": d.group(&cfg.Operators),
 		"resolvers": d.addresses(&cfg.Resolvers, "a DNS server as host or host:port", toResolve),
-		"reports":   d.truth(&cfg.Reports),
+		"reports": func(n *yaml.Node, path string) {
+			if d.truth(&cfg.Reports)(n, path); cfg.Reports && given(root, "listen") == 0 {
+				d.errorf(n, path, "clients can't report anything without `listen`, which says where the daemon answers, such as listen: unix:/run/keepkey/http")
+			}
+		},
 		"acme": func(n *yaml.Node, path string) {
 			acmeNode = n
 			d.acme(&ca, n, path)
