@@ -91,7 +91,7 @@ type Report struct {
 	Done     []plan.Action  // what was carried out, in order
 	Problems []plan.Finding // what failed or needs a person; empty when all is well
 	Notes    []plan.Finding // what is waited for
-	Input    plan.Input     // as it is now; without a state when that could not be read
+	Input    plan.Input     // as it is now; nothing but the goal when the state could not be read
 	Next     *plan.Action   // the next action and its time, if any is foreseen
 	Wake     time.Time      // when to work on it again; zero when its state could not be read
 }
@@ -159,7 +159,7 @@ func (r *Runner) Renew(ctx context.Context, cert config.Certificate, o Options) 
 }
 
 func (r *run) renew(ctx context.Context) Report {
-	rep := Report{Name: r.cert.Name}
+	rep := Report{Name: r.cert.Name, Input: plan.Input{Goal: r.goal}}
 	for i := range maxSteps {
 		l, err := r.look(ctx)
 		if err != nil {
