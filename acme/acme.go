@@ -132,13 +132,26 @@ func (c *Client) signer(ctx context.Context, accountURL string, key crypto.Signe
 	return nil, fmt.Errorf("CA %s: there is no ACME directory at that URL: %w", c.cfg.Directory, err)
 }
 
-// Skew returns how far the CA's clock is ahead of ours, to the second, if it told
-// (RFC 9110 section 6.6.1).
+// Skew returns how far the CA's clock is ahead of ours, to the second, if it told just now
+// (RFC 9110 section 6.6.1). What it told long ago says nothing: our clock may have been set
+// since.
 func (c *Client) Skew() (skew time.Duration, known bool) {
-	if p := c.guard.skew.Load(); p != nil {
-		return *p, true
+	t := c.guard.told.Load()
+	if t == nil {
+		return 0, false
 	}
-	return 0, false
+	age := c.cfg.Now().Round(0).Sub(t.at)
+	return t.skew, age >= 0 && age <= skewAge
+}
+
+// skewAge is how long it counts what a CA said of the time. By so much our clock can be set
+// without anybody noticing.
+const skewAge = 10 * time.Minute
+
+// AskTime has the CA say what time it is, for Skew.
+func (c *Client) AskTime(ctx context.Context) error {
+	_, err := c.signer(ctx, "", c.cfg.AccountKey) // which reads the directory
+	return err
 }
 
 // Close ends what is under way and drops the connections.

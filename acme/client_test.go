@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -52,6 +53,34 @@ func TestSkewIsTheCAsClockBesideOurs(t *testing.T) {
 		if off := (skew - ahead).Abs(); !known || off > 2*time.Second {
 			t.Errorf("%s ahead: got %s, %v", ahead, skew, known)
 		}
+	}
+	// What it told is old once the clock says something else, which may be wrong now.
+	var now atomic.Int64
+	w.cfg.Now = func() time.Time { return time.Now().Add(time.Duration(now.Load())) }
+	w.ca.SetClock(0)
+	c := w.client()
+	for _, set := range []time.Duration{11 * time.Minute, -time.Minute, 400 * 24 * time.Hour} {
+		now.Store(int64(set))
+		if skew, known := c.Skew(); known {
+			t.Errorf("after the clock was set by %s: got %s", set, skew)
+		}
+		if err := c.AskTime(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if skew, known := c.Skew(); !known || (skew+set).Abs() > 2*time.Second {
+			t.Errorf("set by %s: got %s, %v", set, skew, known)
+		}
+	}
+	// Nor does an answer count in the course of which it is set.
+	now.Store(0)
+	w.ca.Misbehave(func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			now.Store(int64(18 * time.Hour))
+			next.ServeHTTP(rw, r)
+		})
+	})
+	if skew, known := w.client().Skew(); known {
+		t.Errorf("the clock was set meanwhile: got %s", skew)
 	}
 	w.cfg.IgnoreClock = true
 	if skew, known := w.client().Skew(); known {

@@ -46,15 +46,22 @@ type guard struct {
 	now     func() time.Time
 
 	ignoreClock bool
-	ownRoots    bool                          // ca_bundle says whom to trust
-	skew        atomic.Pointer[time.Duration] // how far the CA's clock is ahead, by its last answer
+	ownRoots    bool // ca_bundle says whom to trust
+	told        atomic.Pointer[told]
 
 	mu          sync.Mutex // guards the rest
 	watches     map[string]*watched
 	nonceErrors []error // of the last requests for a nonce that failed
 }
 
+// told is what the CA last said of the time.
+type told struct {
+	skew time.Duration // how far its clock is ahead of ours
+	at   time.Time     // by our clock
+}
+
 func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
+	begun := g.now().Round(0)
 	ctx, cancel := context.WithTimeout(req.Context(), g.timeout)
 	defer cancel()
 	defer context.AfterFunc(g.ctx, cancel)()
@@ -77,8 +84,11 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil && !g.ignoreClock {
-		skew := date.Sub(g.now())
-		g.skew.Store(&skew)
+		// Where our clock jumped meanwhile, because the machine was suspended, say, that proves
+		// nothing.
+		if now := g.now().Round(0); now.Sub(begun).Abs() <= g.timeout+time.Second {
+			g.told.Store(&told{date.Sub(now), now})
+		}
 	}
 
 	switch {

@@ -31,6 +31,7 @@ type ca struct {
 	// windows is about the renewal windows alone, which may be a service of its own:
 	// that it is down must never keep a certificate from being obtained.
 	windows health
+	noTime  time.Time // when it was last asked what time it is, and did not say
 }
 
 // reconnectAfter is how long the error of a connection that failed stands for others
@@ -96,13 +97,31 @@ func (c *ca) skew() (skew time.Duration, known bool) {
 	return 0, false
 }
 
-// skew asks the CA for its clock. One that can't be asked is no obstacle.
+// skew asks the CA for its clock, unless it told just now. One that can't be asked is no
+// obstacle.
 func (l *lineage) skew(ctx context.Context) (skew time.Duration, known bool) {
 	client, err := l.client(ctx, l.cert.ACME)
 	if err != nil {
 		return 0, false
 	}
+	if skew, known = client.Skew(); known || l.cert.ACME.IgnoreClock {
+		return skew, known
+	}
+	c := l.ca(l.cert.ACME)
+	if now := l.Now(); c.tellsTime(now) && client.AskTime(ctx) != nil && ctx.Err() == nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.noTime = now
+	}
 	return client.Skew()
+}
+
+// tellsTime reports whether it is worth asking the CA what time it is: one that did not say
+// so just now would cost everybody a time limit.
+func (c *ca) tellsTime(now time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return now.Before(c.noTime) || !now.Before(c.noTime.Add(reconnectAfter))
 }
 
 // maxBundle bounds a file of certificates, in bytes.

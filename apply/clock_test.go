@@ -57,6 +57,33 @@ func TestNothingIsPublishedByAWrongClock(t *testing.T) {
 	}
 }
 
+// Who lives on asks for the time again: what the CA said of it before the clock was set says
+// nothing.
+func TestAClockThatIsSetWhileKeepkeyRunsIsNoticed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, acmetest.Options{})
+	for _, offset := range []time.Duration{10 * 24 * time.Hour, -2 * time.Hour} {
+		t.Run(offset.String(), func(t *testing.T) {
+			w := w.in(t)
+			cert := w.pinned(strings.Trim(offset.String(), "-"))
+			r := w.runner()
+			if rep := r.Renew(t.Context(), cert, apply.Options{}); len(rep.Problems) > 0 {
+				t.Fatalf("problems %q", problems(rep))
+			}
+			cert.Backups = 2 // so that there is something to publish
+			w.offset = offset
+			r.Renew(t.Context(), cert, apply.Options{})
+			if set := w.published(cert); set.Version != 1 {
+				t.Errorf("version %d was published", set.Version)
+			}
+			w.offset = 0
+			if rep := r.Renew(t.Context(), cert, apply.Options{}); len(rep.Problems) > 0 || w.published(cert).Version != 2 {
+				t.Errorf("version %d is published once the clock is right, problems %q", w.published(cert).Version, problems(rep))
+			}
+		})
+	}
+}
+
 // A private CA's clock can be the one that is wrong, and nobody may be able to mend it.
 func TestACAsClockCanBeIgnored(t *testing.T) {
 	t.Parallel()

@@ -63,7 +63,7 @@ func (l *lineage) switchBack(ctx context.Context, a plan.Action) error {
 	if err != nil {
 		return err
 	}
-	skew, _ := l.ca(l.cert.ACME).skew()
+	skew, _ := l.skew(ctx)
 	if err := l.lastLook(ctx, target, skew); err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -128,7 +130,11 @@ func testClock() func() time.Time {
 }
 
 // census is what a process holds.
-type census struct{ Goroutines, Descriptors, Heap int }
+type census struct {
+	Goroutines, Descriptors int
+	Heap                    int // bytes
+	Resident                int // KiB
+}
 
 // takeCensus writes one at each SIGUSR1.
 func takeCensus(to string) {
@@ -142,6 +148,10 @@ func takeCensus(to string) {
 		c := census{Goroutines: runtime.NumGoroutine(), Heap: int(m.HeapAlloc)}
 		if open, err := os.ReadDir("/proc/self/fd"); err == nil {
 			c.Descriptors = len(open)
+		}
+		if status, err := os.ReadFile("/proc/self/status"); err == nil {
+			_, rest, _ := strings.Cut(string(status), "VmRSS:")
+			fmt.Sscan(rest, &c.Resident)
 		}
 		data, err := json.Marshal(c)
 		if err != nil {

@@ -42,7 +42,8 @@ type month struct {
 	plain   bool // a third certificate is configured
 
 	asked       bool // a person asked for another key since the last look
-	hostWrong   bool // something is wrong with the machine or the daemon itself
+	excused     int  // for so many steps something may be wrong with the machine or the daemon itself
+	ongoing     []ongoing
 	undisturbed bool
 	unread      []byte // of the log, since the last look
 	story       []string
@@ -203,16 +204,18 @@ func (m *month) command(args ...string) (*exec.Cmd, *bytes.Buffer) {
 
 // hand runs a command, whatever comes of it, which the daemon does if it is about a
 // certificate.
-func (m *month) hand(args ...string) {
+func (m *month) hand(args ...string) (status int) {
+	m.t.Helper()
 	m.mark()
 	cmd, out := m.command(args...)
 	cmd.Run() // its status is told
-	status := cmd.ProcessState.ExitCode()
+	status = cmd.ProcessState.ExitCode()
 	m.tell("%q (status %d)", args, status)
 	m.h.append("output", out.Bytes())
 	if args[0] != "status" && (status == 0 || status == 1 || status == 3) {
 		m.awaited["api"] = true
 	}
+	return status
 }
 
 // change edits the configuration, and has it read.
@@ -298,10 +301,21 @@ func (m *month) mark() {
 // one does that.
 func (m *month) settle() {
 	m.t.Helper()
-	m.await("all is done that is due", func() bool {
+	m.settleBut(func() bool {
 		if m.daemon.over() {
 			m.tell("it was killed")
 			m.start()
+		}
+		return false
+	})
+}
+
+// settleBut waits no longer when something else is the case.
+func (m *month) settleBut(over func() bool) {
+	m.t.Helper()
+	m.await("all is done that is due", func() bool {
+		if over() {
+			return true
 		}
 		m.read()
 		names := []string{"api", "calm"}
@@ -379,7 +393,7 @@ func (m *month) look() {
 	m.freeze()
 	defer m.daemon.cmd.Process.Signal(syscall.SIGCONT)
 	m.read()
-	if fails := calmFails.Find(m.unread); fails != nil && !m.hostWrong {
+	if fails := calmFails.Find(m.unread); fails != nil && m.excused == 0 {
 		m.t.Errorf("%s: nothing is wrong with the other CA: %s", m.w.at, fails)
 	}
 	if bytes.Contains(m.unread, []byte("this is a bug")) {
@@ -416,7 +430,7 @@ func (m *month) freeze() {
 
 // kill ends the daemon at once.
 func (m *month) kill() {
-	m.hostWrong = true
+	m.excused = max(m.excused, 2)
 	m.daemon.cmd.Process.Kill()
 	<-m.daemon.ended
 	m.read()
@@ -425,7 +439,7 @@ func (m *month) kill() {
 // end ends the daemon as a service manager does.
 func (m *month) end() {
 	m.t.Helper()
-	m.hostWrong = true
+	m.excused = max(m.excused, 2)
 	killed := m.daemon.over()
 	m.daemon.cmd.Process.Signal(syscall.SIGTERM)
 	select {
@@ -437,15 +451,6 @@ func (m *month) end() {
 		m.t.Errorf("%s: the daemon ended with %s\n%s", m.w.at, status, m.tail())
 	}
 	m.read()
-}
-
-// recover sees that there is a daemon, and that nothing is wrong with the machine any more.
-func (m *month) recover() {
-	if m.daemon.over() {
-		m.start()
-		m.settle()
-	}
-	m.hostWrong = false
 }
 
 // version is that of a certificate.
