@@ -20,6 +20,7 @@ import (
 
 	"keepkey/internal/acmetest"
 	"keepkey/invariant"
+	"keepkey/pinset"
 )
 
 // month is a daemon, as a process of its own, and the world around it.
@@ -45,6 +46,7 @@ type month struct {
 	excused     int  // for so many steps something may be wrong with the machine or the daemon itself
 	ongoing     []ongoing
 	undisturbed bool
+	looked      time.Time // when that was last done, by the right time
 	unread      []byte // of the log, since the last look
 	story       []string
 	steps       map[string]int
@@ -64,6 +66,7 @@ type daemonProcess struct {
 type report struct {
 	again time.Time
 	since int // how many of them, since the clock was last set or somebody did something
+	soon  int // how many of them, the last ones, say that it is worked on again at once
 }
 
 // diskSize is the size of the disk that can be full.
@@ -136,6 +139,7 @@ func newMonth(t *testing.T, seed uint64) *month {
 	m.w = &watcher{t: t, h: m.h, at: "the beginning"}
 	m.configure(m.configuration())
 	m.setClock()
+	m.looked = time.Now()
 	m.start()
 	m.settle()
 	m.look()
@@ -284,7 +288,12 @@ func (m *month) read() {
 		if err != nil {
 			m.t.Fatal(err)
 		}
-		m.reports[r[1]] = report{again, m.reports[r[1]].since + 1}
+		last := m.reports[r[1]]
+		next := report{again: again, since: last.since + 1}
+		if again.Before(m.clock().Add(10 * time.Second)) {
+			next.soon = last.soon + 1
+		}
+		m.reports[r[1]] = next
 	}
 }
 
@@ -292,7 +301,8 @@ func (m *month) read() {
 func (m *month) mark() {
 	m.read()
 	for name, r := range m.reports {
-		m.reports[name] = report{again: r.again}
+		r.since = 0
+		m.reports[name] = r
 	}
 	m.awaited = make(map[string]bool)
 }
@@ -322,13 +332,16 @@ func (m *month) settleBut(over func() bool) {
 		if m.plain {
 			names = append(names, "plain")
 		}
-		clock := time.Now().Add(time.Duration(m.now.Load()) + m.wrong)
+		clock := m.clock()
 		return !slices.ContainsFunc(names, func(name string) bool {
 			r := m.reports[name]
 			return !r.again.After(clock) || (m.awaited[name] && r.since == 0)
 		})
 	})
 }
+
+// clock is what the clock of the daemon's machine says.
+func (m *month) clock() time.Time { return time.Now().Add(time.Duration(m.now.Load()) + m.wrong) }
 
 // await waits for what another process does.
 func (m *month) await(what string, is func() bool) {
@@ -400,7 +413,7 @@ func (m *month) look() {
 		m.t.Errorf("%s: %s", m.w.at, tail(string(m.unread)))
 	}
 	for name, r := range m.reports {
-		if r.since > 5 {
+		if r.since > 5 || r.soon > 3 {
 			m.t.Errorf("%s: %s was worked on %d times\n%s", m.w.at, name, r.since, tail(string(m.unread)))
 		}
 	}
@@ -411,11 +424,29 @@ func (m *month) look() {
 	if b := m.w.before; b != nil && !b.State.Since.IsZero() {
 		asked = asked || !time.Now().Add(now+max(m.wrong, 0)).Before(b.State.Since.Add(b.Goal.RolloverEvery))
 	}
+	var known int
+	if m.w.before != nil {
+		known = m.w.before.Ledger.Head().Entries
+	}
 	m.w.look(invariant.Run{Asked: asked, Undisturbed: m.undisturbed}, now)
 	m.asked = false
+	m.believable(known)
 	if err := os.Truncate(filepath.Join(m.h.dir, "output"), 0); err != nil {
 		m.t.Fatal(err)
 	}
+}
+
+// believable sees that a clock that is wrong put nothing into the ledger.
+func (m *month) believable(known int) {
+	const tolerance = time.Hour + time.Minute
+	right := time.Now().Add(time.Duration(m.now.Load()))
+	for _, e := range m.w.before.Ledger.Entries()[known:] {
+		told := e.Kind == pinset.Intent || e.Kind == pinset.Confirm
+		if told && (e.At.After(right.Add(tolerance)) || e.At.Before(m.looked.Add(-tolerance))) {
+			m.t.Errorf("%s: the %s of version %d on channel %s is on record for %s, when it is between %s and %s", m.w.at, e.Kind, e.Version, e.Channel, e.At, m.looked, right)
+		}
+	}
+	m.looked = right
 }
 
 // freeze stops the daemon, and waits until it stands still.
