@@ -47,7 +47,7 @@ type month struct {
 	ongoing     []ongoing
 	undisturbed bool
 	looked      time.Time // when that was last done, by the right time
-	unread      []byte // of the log, since the last look
+	unread      []byte    // of the log, since the last look
 	story       []string
 	steps       map[string]int
 	reports     map[string]report // by certificate
