@@ -23,9 +23,8 @@ type Notifier struct {
 	// Lives says that the process goes on to run, and remembers what can't be written.
 	Lives bool
 
-	failing  map[string]plan.Failure // hooks that fail, by their IDs
-	unsaved  map[string]status.Told  // records that could not be written
-	complain sync.Once
+	failing map[string]plan.Failure // hooks that fail, by their IDs
+	unsaved map[string]status.Told  // records that could not be written
 }
 
 // Condition is what is wrong with the certificate of a report.
@@ -45,14 +44,14 @@ func (r *Runner) Unconfigured(ctx context.Context) ([]status.Condition, error) {
 	for _, l := range left {
 		all = append(all, status.ConditionOf(l.Input.Goal.Name, l.Input, []plan.Finding{l.Problem}, nil))
 	}
-	told, err := r.Store.ToldOf()
+	told, _ := r.Store.ToldOf() // [Notifier.Tell] says so where they can't be read
 	for _, name := range told {
 		there := slices.ContainsFunc(all, func(c status.Condition) bool { return c.Name == name })
 		if !there && !r.configured(name) {
 			all = append(all, status.Condition{Name: name})
 		}
 	}
-	return all, err
+	return all, nil
 }
 
 // TestNotify sends a hook an event that says that nothing is wrong.
@@ -192,13 +191,11 @@ func (t *telling) save(name string, r *record) bool {
 		err = r.file.Save(data)
 	}
 	if err != nil {
-		if t.unsaved == nil {
+		if len(t.unsaved) == 0 { // once for all
+			t.Log.Error("what notify hooks were told can't be put on record; they may be told again", "problem", err)
 			t.unsaved = make(map[string]status.Told)
 		}
 		t.unsaved[name] = r.told
-		t.complain.Do(func() {
-			t.Log.Error("what notify hooks were told can't be put on record; they may be told again", "problem", err)
-		})
 		return false
 	}
 	r.written = data
@@ -214,6 +211,7 @@ func (t *telling) deliver(ctx context.Context, h hooks.Hook, owed []status.Notic
 		late := time.Since(t.began) > tellTime
 		if err == nil && !late {
 			err = h.Run(ctx, t.notification(m))
+			t.observe(ctx, Observed{Kind: Notified, Hook: true, Err: err})
 		}
 		if err == nil && !late {
 			t.delivered(h, m)

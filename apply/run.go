@@ -69,6 +69,9 @@ type Observed struct {
 	Err  error // nil: it was done
 }
 
+// Notified is the kind of a notify hook, for which there is no action.
+const Notified plan.Kind = hooks.Notify
+
 // observe tells of an action or a hook, unless it was interrupted.
 func (r *Runner) observe(ctx context.Context, o Observed) {
 	if r.Observe != nil && (o.Err == nil || ctx.Err() == nil) {

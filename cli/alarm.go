@@ -82,7 +82,7 @@ func (a *alarm) tell(ctx context.Context, news []status.Condition) apply.Told {
 		a.forget(namesOf(cfg))
 		others, err := a.runner.Unconfigured(ctx)
 		if err != nil {
-			a.g.log.Error("lineages that are not configured can't be looked for", "problem", err)
+			a.g.log.Error(unlisted, "problem", err)
 		}
 		news = append(news, others...)
 	}

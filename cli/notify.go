@@ -40,11 +40,10 @@ func runNotifyTest(ctx context.Context, g *globals) error {
 	if len(cfg.Notify) == 0 {
 		return usagef("%s has no notify hooks: list them under notify, such as: notify: [{email: root}]", cfg.File)
 	}
-	runner, err := g.reader(cfg)
+	runner, err := g.teller(cfg)
 	if err != nil {
 		return err
 	}
-	runner.Hostname, _ = os.Hostname() // one without a name is told of without it
 	failed := false
 	for _, h := range cfg.Notify {
 		if err := runner.TestNotify(ctx, h); err != nil {
@@ -59,6 +58,21 @@ func runNotifyTest(ctx context.Context, g *globals) error {
 	}
 	return nil
 }
+
+// teller returns a runner that can call notify hooks, which takes no lock.
+func (g *globals) teller(cfg *config.Config) (*apply.Runner, error) {
+	if d := g.env.daemon; d != nil {
+		return d.runner, nil
+	}
+	runner, err := g.reader(cfg)
+	if err == nil {
+		runner.Hostname, _ = os.Hostname() // one without a name is told of without it
+	}
+	return runner, err
+}
+
+// unlisted is logged where nobody can tell which lineages are not configured.
+const unlisted = "lineages that are not configured can't be looked for"
 
 // notifies reports whether a run tells notify hooks. What is handed to a daemon tells nobody:
 // the daemon does.
@@ -76,7 +90,7 @@ func (g *globals) notify(ctx context.Context, cfg *config.Config, runner *apply.
 	if all {
 		others, err := runner.Unconfigured(ctx)
 		if err != nil {
-			return err
+			g.log.Error(unlisted, "problem", err)
 		}
 		conditions = append(append(conditions, others...), status.Whole(nil, conditions))
 	}

@@ -161,6 +161,8 @@ var placesOfPaths = []place{
 	{name: "state.json", path: "state/lineages/api/state.json", stored: true, takes: "hard link, for all to read"},
 	{name: "ledger", path: "state/lineages/api/ledger.jsonl", stored: true, takes: "hard link, for all to read"},
 	{name: "journal", path: "state/lineages/api/journal.jsonl", stored: true, takes: "all", through: "hard link"},
+	{name: "told", path: "state/told", dir: true, stored: true, takes: "all"},
+	{name: "record of what was told", path: "state/told/api.json", stored: true, takes: "all"},
 	{name: "live", path: "state/lineages/api/live", stored: true, takes: "hard link, another's, for all to write, for all to read, empty, huge, missing"},
 	{name: "certs", path: "state/lineages/api/certs", dir: true, stored: true, takes: "for all to write, for all to read, missing"},
 	{name: "version", path: "state/lineages/api/certs/1", dir: true, stored: true, takes: "all"},
@@ -352,6 +354,7 @@ certificates:
         lifetime: 30d
         publish: [$FILE{webhook: {url: "$HOOKS/hook/$DOMAIN", secret_file: secret}}]$READ
     deploy: [{command: [./hook]}]
+notify: [{command: ["true"]}]
 `
 
 // furnish puts all in a directory that keepkey needs.
@@ -454,6 +457,10 @@ func TestEveryObjectInEveryPlace(t *testing.T) {
 		}
 		if status, out := base.keepkey(user.umask, "renew"); status != 0 {
 			t.Fatalf("%s: exit status %d\n%s", user.name, status, out)
+		}
+		told := filepath.Join(base.dir, "state/told") // of something that is over
+		if err := errors.Join(os.Mkdir(told, 0o700), os.WriteFile(told+"/api.json", []byte("{}\n"), 0o600), chown(told, user.uid)); err != nil {
+			t.Fatal(err)
 		}
 		for _, p := range placesOfPaths {
 			var cells []*cell

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -162,13 +163,14 @@ var scriptCommands = map[string]scriptCommand{
 		w.skew = duration(ts, args[0])
 		w.setClocks(ts)
 	}),
-	"await": command(1, 1, func(ts *testscript.TestScript, args []string) {
+	"await": command(1, 2, func(ts *testscript.TestScript, args []string) {
+		pattern := regexp.MustCompile(strings.Join(args[1:], ""))
 		for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) { // somebody else makes it
-			if _, err := os.Stat(ts.MkAbs(args[0])); err == nil {
+			if _, err := os.Stat(ts.MkAbs(args[0])); err == nil && (len(args) == 1 || pattern.MatchString(ts.ReadFile(args[0]))) {
 				return
 			}
 			if time.Now().After(deadline) {
-				ts.Fatalf("%s does not come", args[0])
+				ts.Fatalf("%q does not come", args)
 			}
 		}
 	}),

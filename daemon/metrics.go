@@ -65,7 +65,7 @@ func NewMetrics(version string, public bool) *Metrics {
 		for _, kind := range []plan.Kind{plan.Obtain, plan.SwitchKey, plan.Publish, plan.ReadBack, plan.Deploy, plan.Check, plan.Look} {
 			m.actions.WithLabelValues(string(kind), result)
 		}
-		for _, event := range []plan.Kind{plan.Publish, plan.Deploy} {
+		for _, event := range []plan.Kind{plan.Publish, plan.Deploy, apply.Notified} {
 			m.hooks.WithLabelValues(string(event), result)
 		}
 	}

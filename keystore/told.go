@@ -58,17 +58,10 @@ func (t *Told) Load() []byte {
 // Save puts another record in its place; nil stands for none.
 //
 //	durable.Replace(told/<name>.json)
-//	durable.Remove(told/<name>.json)      where there is none
+//	durable.RemoveFile(told/<name>.json)      where there is none
 func (t *Told) Save(data []byte) error {
 	if t.store.lock == nil {
 		return errReadOnly
-	}
-	if data == nil {
-		err := durable.Remove(t.path())
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		return err
 	}
 	if len(data) > maxFile {
 		return fmt.Errorf("%s would be %d bytes long, more than the %d that can be read back", t.path(), len(data), maxFile)
@@ -78,7 +71,14 @@ func (t *Told) Save(data []byte) error {
 			return err
 		}
 	}
-	return t.store.wrote(durable.Replace(t.path(), data, secret))
+	if data != nil {
+		return t.store.wrote(durable.Replace(t.path(), data, secret))
+	}
+	err := durable.RemoveFile(t.path())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 func (s *Store) toldDir() string { return s.dir + "/told" }

@@ -249,10 +249,10 @@ func Move(from, to string) error {
 	return errors.Join(SyncDir(filepath.Dir(to)), SyncDir(filepath.Dir(from)))
 }
 
-// Remove removes a file.
+// RemoveFile removes a file.
 //
 //	unlinkat(path) fsync(dir)
-func Remove(path string) error {
+func RemoveFile(path string) error {
 	if err := remove(path); err != nil {
 		return err
 	}

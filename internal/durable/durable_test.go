@@ -241,7 +241,7 @@ func TestSystemCallsAreInOrder(t *testing.T) {
 		{"CreateDir", func(dir string) error {
 			return CreateDir(dir+"/a", Access{Mode: 0o700}, []File{{Name: "f", Access: Access{Mode: 0o600}}})
 		}, []string{"mkdir /TEMP", "open /TEMP", "chmod /TEMP", "write /TEMP", "fsync /TEMP", "chmod /TEMP", "fsync /TEMP", "rename /a", "fsync "}},
-		{"Remove", func(dir string) error { return Remove(dir + "/file") }, []string{"remove /file", "fsync "}},
+		{"RemoveFile", func(dir string) error { return RemoveFile(dir + "/file") }, []string{"remove /file", "fsync "}},
 		{"RemoveDir", func(dir string) error { return RemoveDir(dir + "/dir") },
 			[]string{"rename /TEMP", "fsync ", "remove all /TEMP", "fsync "}},
 		{"RemoveTemp of nothing", RemoveTemp, nil},
