@@ -23,6 +23,7 @@ var notBesideADaemon = map[string]string{
 	"limits":  "what limits a command does not limit a daemon",
 	"lock":    "somebody else has the state directory",
 	"log":     "somebody else has the state directory in the end",
+	"notify":  "a daemon tells people by itself",
 	"plan":    "it begins before there is a state directory",
 	"version": "it has no configuration",
 }
