@@ -47,7 +47,7 @@ func TestScriptsBesideADaemon(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return bytes.Contains(script, []byte("\nexec keepkey daemon "))
+		return bytes.Contains(script, []byte("exec keepkey daemon "))
 	})
 	if len(files) < len(quickBesideADaemon) {
 		t.Fatalf("only %q are run", files)
