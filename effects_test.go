@@ -50,7 +50,6 @@ var unmarked = map[string]string{
 	"hooks/url.go client.Do":                  "looks only",
 	"internal/durable/durable.go os.OpenFile": "Grant, to get a descriptor; the one that creates is marked",
 	"internal/trusted/trusted.go os.OpenFile": "to read",
-	"keystore/told.go durable.Remove":         "its effects are marked",
 	"keystore/read.go syscall.Open":           "to read",
 	"probe/probe.go d.DialContext":            "looks only",
 	"probe/probe.go net.Dial":                 "sends nothing",
