@@ -71,6 +71,7 @@ func TestMetricsSayHowCertificatesAre(t *testing.T) {
 	w.Metrics.Observe(apply.Observed{Kind: plan.Obtain})
 	w.Metrics.Observe(apply.Observed{Kind: plan.Obtain, Err: errors.New("no")})
 	w.Metrics.Observe(apply.Observed{Kind: plan.Publish, Hook: true, Err: errors.New("no")})
+	w.Metrics.CountReport(ReportTaken)
 	got := scrape(t, w)
 	want := map[string]float64{
 		"certificate_not_after_timestamp_seconds{name=closed}": 1_800_003_600,
@@ -98,8 +99,8 @@ func TestMetricsSayHowCertificatesAre(t *testing.T) {
 		}
 	}
 	for name, value := range got {
-		counts := strings.HasPrefix(name, "actions_total{") || strings.HasPrefix(name, "hook_runs_total{")
-		one := []string{"actions_total{action=obtain,result=done}", "actions_total{action=obtain,result=failed}", "hook_runs_total{event=publish,result=failed}"}
+		counts := strings.HasPrefix(name, "actions_total{") || strings.HasPrefix(name, "hook_runs_total{") || strings.HasPrefix(name, "pin_failure_reports_total{")
+		one := []string{"actions_total{action=obtain,result=done}", "actions_total{action=obtain,result=failed}", "hook_runs_total{event=publish,result=failed}", "pin_failure_reports_total{result=taken}"}
 		if _, wanted := want[name]; !wanted && !counts {
 			t.Errorf("%s is there", name)
 		} else if counts && (value == 1) != slices.Contains(one, name) {
