@@ -234,19 +234,6 @@ func groupProblems(certs []config.Certificate, outcomes []*status.Outcome) []pro
 	return groups
 }
 
-// name says whose problem it is.
-func (g problemGroup) name() string {
-	const shown = 3
-	switch n := len(g.names); {
-	case n == 1:
-		return g.names[0]
-	case n > shown:
-		return fmt.Sprintf("%d certificates (%s, ...)", n, strings.Join(g.names[:shown], ", "))
-	default:
-		return fmt.Sprintf("%d certificates (%s)", n, strings.Join(g.names, ", "))
-	}
-}
-
 // locked calls do with a runner that may write. Nobody else may meanwhile.
 func (g *globals) locked(ctx context.Context, cfg *config.Config, p *progress, do func(context.Context, *apply.Runner) error) error {
 	var err error

@@ -7,7 +7,7 @@ import (
 // looked words what a check found at a server. guessed says that it is looked at since no
 // address is configured.
 func looked(name string, f plan.Finding, guessed bool) (p Problem, ok bool) {
-	p = Problem{Code: f.Code, Severity: Critical}
+	p = Problem{ID: f.Key(), Code: f.Code, Severity: Critical}
 	defer func() { p.Subject = short(p.Subject) }()
 	reload := "see that the server was reloaded and reads the live directory"
 	renew := reload
