@@ -136,6 +136,7 @@ func (s *service) webOf(cfg *config.Config) *daemon.Web {
 	w.Show = func(ctx context.Context, cert config.Certificate) page.Certificate {
 		return pageOf(ctx, s.runner, cert)
 	}
+	w.LeftOver = func(ctx context.Context) ([]page.Certificate, error) { return leftOver(ctx, s.runner) }
 	s.runner.Observe, s.reports.Count = w.Metrics.Observe, w.Metrics.CountReport
 	return w
 }

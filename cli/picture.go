@@ -11,6 +11,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"keepkey/apply"
 	"keepkey/config"
 	"keepkey/hooks"
 	"keepkey/page"
@@ -62,14 +63,11 @@ func runPicture(ctx context.Context, g *globals, s *selection, p picture, asJSON
 		err = page.SVG(&b, all[0].Timeline)
 	} else {
 		if s.all() {
-			left, err := runner.LeftOver(ctx)
+			left, err := leftOver(ctx, runner)
 			if err != nil {
 				return err
 			}
-			for _, l := range left {
-				problem := plan.Plan{Problems: []plan.Finding{l.Problem}}
-				all = append(all, page.Certificate{Lineage: status.LeftOver(l.Input, l.Problem), Timeline: page.TimelineOf(l.Input, problem, nil)})
-			}
+			all = append(all, left...)
 		}
 		err = page.HTML(&b, viewOf(g.env, all))
 	}
@@ -80,6 +78,20 @@ func runPicture(ctx context.Context, g *globals, s *selection, p picture, asJSON
 		return reportedError{}
 	}
 	return err
+}
+
+// leftOver returns what a page shows of lineages that the configuration does not name.
+func leftOver(ctx context.Context, runner *apply.Runner) ([]page.Certificate, error) {
+	left, err := runner.LeftOver(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var all []page.Certificate
+	for _, l := range left {
+		problem := plan.Plan{Problems: []plan.Finding{l.Problem}}
+		all = append(all, page.Certificate{Lineage: status.LeftOver(l.Input, l.Problem), Timeline: page.TimelineOf(l.Input, problem, nil)})
+	}
+	return all, nil
 }
 
 // file returns where the picture goes: the path of a file, or - for standard output.

@@ -25,6 +25,8 @@ type Web struct {
 	*Overview
 	// Show reads a certificate anew, to be shown in full.
 	Show func(context.Context, config.Certificate) page.Certificate
+	// LeftOver returns the lineages on record that the configuration does not name.
+	LeftOver func(context.Context) ([]page.Certificate, error)
 	// Served returns a document that clients get, and since when they do.
 	Served func(name, channel string) (document []byte, since time.Time, err error)
 	// Reports takes reports of pin failures, at /reports; nil: nobody does.

@@ -38,6 +38,7 @@ func webOf(certs ...config.Certificate) *Web {
 		Show: func(_ context.Context, cert config.Certificate) page.Certificate {
 			return page.Certificate{Lineage: status.Lineage{Name: cert.Name}}
 		},
+		LeftOver: func(context.Context) ([]page.Certificate, error) { return nil, nil },
 		Served: func(string, string) ([]byte, time.Time, error) { return nil, time.Time{}, os.ErrNotExist },
 	}
 	for _, cert := range certs {
@@ -325,6 +326,21 @@ func TestAPageReadsWhatItShowsAndOnceForMany(t *testing.T) {
 	wg.Wait()
 	if len(shown) != maxShown || !slices.Equal(shown[:3], []string{"c998", "c999", "c0"}) {
 		t.Errorf("%d were read, %.10q", len(shown), shown)
+	}
+}
+
+// Their keys are in the state directory, so somebody may still use them.
+func TestThePageShowsLineagesThatAreNotConfigured(t *testing.T) {
+	t.Parallel()
+	w := webOf(certs("ca", "api")...)
+	w.LeftOver = func(context.Context) ([]page.Certificate, error) {
+		return []page.Certificate{{Lineage: status.Lineage{Name: "left.example.com"}}}, nil
+	}
+	rec, r := httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil)
+	r.Host = "localhost"
+	w.handler().ServeHTTP(rec, r)
+	if body := rec.Body.String(); rec.Code != http.StatusOK || !strings.Contains(body, "left.example.com") || !strings.Contains(body, "api") {
+		t.Errorf("status %d, %.2000s", rec.Code, body)
 	}
 }
 

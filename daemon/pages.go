@@ -20,6 +20,11 @@ const contentHTML = "text/html; charset=utf-8"
 // overviewPage shows all certificates, the worst first.
 func (w *Web) overviewPage(ctx context.Context, _ *http.Request, b *bytes.Buffer) (string, error) {
 	v := w.view()
+	left, err := w.LeftOver(ctx)
+	if err != nil {
+		w.Log.Warn("the page can't show which lineages are not configured", "problem", err)
+	}
+	v.Certificates = left[:min(len(left), maxShown/2)]
 	all := w.all()
 	worstFirst(all)
 	for _, k := range all {
