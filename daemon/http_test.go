@@ -39,7 +39,7 @@ func webOf(certs ...config.Certificate) *Web {
 			return page.Certificate{Lineage: status.Lineage{Name: cert.Name}}
 		},
 		LeftOver: func(context.Context) ([]page.Certificate, error) { return nil, nil },
-		Served: func(string, string) ([]byte, time.Time, error) { return nil, time.Time{}, os.ErrNotExist },
+		Served:   func(string, string) ([]byte, time.Time, error) { return nil, time.Time{}, os.ErrNotExist },
 	}
 	for _, cert := range certs {
 		w.Worked(reportOf(cert.Name), w.Now())
