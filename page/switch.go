@@ -21,7 +21,7 @@ func switchOf(in plan.Input, forecast plan.Plan, r *RolloverTime) Switch {
 	case in.State.Certificate == nil:
 		return Switch{Text: "There is no certificate yet."}
 	case r != nil && r.Asked && r.At.IsZero():
-		return Switch{Asked: true, Text: "A rollover waits, and nobody can tell until when."}
+		return Switch{Asked: true, Text: "A rollover waits, and when it can go on is not known."}
 	case r != nil && r.Asked && r.At.After(in.Now):
 		return Switch{Asked: true, At: r.At, Text: "Keys will be switched at " + status.Time(r.At) + "."}
 	case r != nil && r.Asked:
@@ -44,7 +44,7 @@ func switchOf(in plan.Input, forecast plan.Plan, r *RolloverTime) Switch {
 	case !v.Open && v.OpensAt.IsZero():
 		return no("before a newer pin set is out")
 	case hasProblem(forecast, func(f plan.Finding) bool { return f.Code == plan.ClockWrong }):
-		return no("by a wrong clock")
+		return no("while a clock is wrong")
 	case hasProblem(forecast, func(f plan.Finding) bool {
 		return f.Code == plan.PublicationFailing || f.Code == plan.PublicationUnseen
 	}):

@@ -315,7 +315,7 @@ func endedByPerson(l pinset.Ledger) map[setID]time.Time {
 // behind it must not squeeze it.
 func (t *Timeline) frame() {
 	ahead, gate := minSpan/2, time.Duration(0)
-	reach := func(at time.Time) { ahead = max(ahead, at.Sub(t.Now)) }
+	reach := func(at time.Time) { ahead = max(ahead, min(at.Sub(t.Now), maxSpan)) }
 	if c := t.Certificate; c != nil {
 		reach(c.To)
 		reach(c.Renewal)
@@ -326,7 +326,7 @@ func (t *Timeline) frame() {
 	for _, g := range t.Gates {
 		reach(g.Opens)
 		if gate == 0 && g.Opens.After(t.Now) {
-			gate = g.Opens.Sub(t.Now)
+			gate = min(g.Opens.Sub(t.Now), maxSpan)
 		}
 	}
 	if gate > 0 {
@@ -335,11 +335,11 @@ func (t *Timeline) frame() {
 	behind := ahead / 6
 	back := func(at time.Time) {
 		if !at.IsZero() {
-			behind = max(behind, t.Now.Sub(at))
+			behind = max(behind, min(t.Now.Sub(at), maxSpan))
 		}
 	}
 	for _, k := range t.Keys {
-		if k.Role == plan.Active {
+		if k.Role == plan.Active && len(k.Served) > 0 {
 			back(k.Served[len(k.Served)-1].From)
 		}
 	}

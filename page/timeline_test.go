@@ -238,6 +238,7 @@ func TestThePictureShowsWhatMatters(t *testing.T) {
 		{"a gate that opens soon, far before anything else", Timeline{Gates: []GateTime{{Opens: at(3)}}, Certificate: certificate(-30, 300, 360)}, []int{0, 3}, 61},
 		{"a gate that opens in ten years", Timeline{Gates: []GateTime{{Opens: at(3650)}}, Channels: old}, []int{0}, 730},
 		{"a rollover that the schedule has", Timeline{Rollover: &RolloverTime{At: at(200)}, Certificate: certificate(-30, 30, 60)}, []int{0, 30, 60, 200}, 450},
+		{"times that make no sense", Timeline{Gates: []GateTime{{Opens: time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)}}, Channels: []ChannelTime{{"web", []PinSetTime{{Span: Span{From: time.Date(1, 1, 2, 0, 0, 0, 0, time.UTC)}}}}}}, []int{0}, 730},
 		{"a certificate that expired long ago", Timeline{Certificate: certificate(-500, -430, -400)}, []int{0}, 30},
 	} {
 		tt.t.Now = now
@@ -321,7 +322,7 @@ func TestWhetherKeysCanBeSwitched(t *testing.T) {
 		}), Switch{Text: "Keys can't be switched again before the last rollover is over."}},
 		{"a person is needed", begin(goal(app)).on(5).confirm(1).rotate().confirm(2).on(20), Switch{Text: "Keys can't be switched before a person acts."}},
 		{"a rollover waits for the gate", rolled.on(20).rotate(), Switch{Asked: true, At: after(40).Add(2*time.Second + 1), Text: "Keys will be switched at 2026-12-31 12:00 UTC."}},
-		{"a rollover waits for a person", begin(goal(app)).on(5).confirm(1).rotate().confirm(2).on(20).rotate(), Switch{Asked: true, Text: "A rollover waits, and nobody can tell until when."}},
+		{"a rollover waits for a person", begin(goal(app)).on(5).confirm(1).rotate().confirm(2).on(20).rotate(), Switch{Asked: true, Text: "A rollover waits, and when it can go on is not known."}},
 		{"a newer pin set has to be out first", unconfirmed, Switch{Text: "Keys can't be switched before a newer pin set is out."}},
 		{"the newest pin set is not out", failing.on(11), Switch{Text: "Keys can't be switched before the newest pin set is out."}},
 		{"there is no backup key", with(begin(goal(web)).on(5), func(in *plan.Input) {
@@ -334,7 +335,7 @@ func TestWhetherKeysCanBeSwitched(t *testing.T) {
 			Switch{Text: "Keys can't be switched before the ledger is whole."}},
 		{"the clock is wrong", with(begin(goal(web)).on(5), func(in *plan.Input) {
 			in.State.Clock = &plan.Clock{Ours: in.Now, CA: in.Now.Add(-48 * time.Hour)}
-		}), Switch{Text: "Keys can't be switched by a wrong clock."}},
+		}), Switch{Text: "Keys can't be switched while a clock is wrong."}},
 	} {
 		if got := tt.story.timeline().Switch; got != tt.want {
 			t.Errorf("%s: %+v, want %+v", tt.name, got, tt.want)
