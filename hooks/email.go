@@ -36,7 +36,13 @@ type Email struct {
 
 func (m Email) ID() string { return identity("email", m.To...) }
 
-func (m Email) String() string { return "e-mail to " + strings.Join(m.To, ", ") }
+func (m Email) String() string {
+	text := "e-mail to " + strings.Join(m.To, ", ")
+	if m.SMTP != "" {
+		text += " by the mail server at " + m.SMTP
+	}
+	return text
+}
 
 // localUser is the name of a user, for whom the mail system knows where mail goes.
 var localUser = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$`)
