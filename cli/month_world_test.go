@@ -413,7 +413,7 @@ func (m *month) look() {
 		m.t.Errorf("%s: %s", m.w.at, tail(string(m.unread)))
 	}
 	for name, r := range m.reports {
-		if r.since > 5 || r.soon > 3 {
+		if r.since > 5 || r.soon > 2 {
 			m.t.Errorf("%s: %s was worked on %d times\n%s", m.w.at, name, r.since, tail(string(m.unread)))
 		}
 	}
