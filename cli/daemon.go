@@ -50,12 +50,14 @@ func daemonCommand(g *globals) *cli.Command {
 
 // service is a daemon at work, for the commands that are handed to it.
 type service struct {
-	g      *globals
-	runner *apply.Runner
-	daemon *daemon.Daemon
-	config string // its path
-	read   atomic.Pointer[config.Config]
-	told   map[string]string
+	g       *globals
+	runner  *apply.Runner
+	daemon  *daemon.Daemon
+	config  string // its path
+	read    atomic.Pointer[config.Config]
+	told    map[string]string
+	systemd daemon.Systemd
+	sum     string // what it was told last of how things are
 
 	overview *daemon.Overview
 	web      net.Listener // where it answers over HTTP; nil for nowhere
@@ -103,6 +105,7 @@ func (g *globals) serve(ctx context.Context, cfg *config.Config) error {
 	s.reports = daemon.NewReports()
 	s.reports.Now, s.reports.About, s.reports.Hear = g.env.Now, s.about, s.hear
 	systemd := daemon.SystemdOf(g.env.Getenv)
+	s.systemd = systemd
 	s.daemon.Beat, s.daemon.BeatEvery = s.overview.Beat, systemd.Watchdog/3
 	if systemd.Watchdog > 0 {
 		s.daemon.Beat = func() { s.overview.Beat(); systemd.Tell("WATCHDOG=1") }
@@ -117,7 +120,7 @@ func (g *globals) serve(ctx context.Context, cfg *config.Config) error {
 	}
 	serving.Go(func() { s.reports.Run(ctx) })
 	serving.Go(func() { s.alarm.teller.Run(ctx) })
-	go s.reloadOn(ctx, systemd)
+	go s.reloadOn(ctx)
 	systemd.Tell("READY=1")
 	g.log.Info("at work", "certificates", len(cfg.Certificates))
 	s.daemon.Run(ctx, cfg)
@@ -210,20 +213,20 @@ func (s *service) load(first *config.Config) (*config.Config, error) {
 }
 
 // reloadOn reads the configuration again at each SIGHUP.
-func (s *service) reloadOn(ctx context.Context, systemd daemon.Systemd) {
+func (s *service) reloadOn(ctx context.Context) {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
 	for {
 		select {
 		case <-hangups:
-			systemd.Tell(daemon.Reloading())
+			s.systemd.Tell(daemon.Reloading())
 			if err := s.daemon.Reload(ctx); err != nil {
 				s.g.log.Error("the configuration is not valid; the old one stays in force", "problem", err)
 			} else {
 				s.g.log.Info("read the configuration again")
 			}
-			systemd.Tell("READY=1")
+			s.systemd.Tell("READY=1", "STATUS="+s.overview.Sum())
 		case <-ctx.Done():
 			return
 		}
@@ -235,6 +238,15 @@ func (s *service) done(rep apply.Report) {
 	s.overview.Worked(rep, s.g.env.Now())
 	s.alarm.found(rep)
 	s.tell(rep)
+	s.sumUp()
+}
+
+// sumUp has systemctl status show how things are.
+func (s *service) sumUp() {
+	if sum := s.overview.Sum(); sum != s.sum {
+		s.sum = sum
+		s.systemd.Tell("STATUS=" + sum)
+	}
 }
 
 // tell logs what is wrong with a lineage, once.

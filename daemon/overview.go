@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -18,6 +19,7 @@ type Overview struct {
 	mu      sync.Mutex
 	names   []string // in the configuration's order
 	of      map[string]*known
+	wrong   int       // how many of them have problems
 	loaded  time.Time // when the configuration that is in force was read
 	problem string    // why what lies there now is not in force; "" when it is
 	beat    time.Time // by the monotonic clock
@@ -57,6 +59,10 @@ func (o *Overview) Configure(cfg *config.Config, at time.Time) {
 		o.names = append(o.names, cert.Name)
 		o.of[cert.Name] = &k
 	}
+	o.wrong = 0
+	for _, k := range o.of {
+		o.wrong += k.wrong()
+	}
 	o.loaded, o.problem = at, ""
 }
 
@@ -80,7 +86,16 @@ func (o *Overview) Worked(rep apply.Report, at time.Time) {
 	if rep.Input.State.IsZero() {
 		k.whole = &l
 	}
+	o.wrong += k.wrong() - before.wrong()
 	o.of[rep.Name] = k
+}
+
+// wrong is 1 for a certificate with problems.
+func (k *known) wrong() int {
+	if k.brief.Severity == "" {
+		return 0
+	}
+	return 1
 }
 
 // lineageOf puts a report into the form that people see.
@@ -99,6 +114,20 @@ func (o *Overview) configuration() (loaded time.Time, problem string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.loaded, o.problem
+}
+
+// Sum says in a few words how the certificates are.
+func (o *Overview) Sum() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	sum := fmt.Sprintf("%d certificates", len(o.of))
+	if o.wrong > 0 {
+		sum += fmt.Sprintf(", %d with problems", o.wrong)
+	}
+	if o.problem != "" {
+		sum += "; the configuration is not valid, an earlier one is in force"
+	}
+	return sum
 }
 
 // all returns what is known of all certificates, in the order of the configuration.
