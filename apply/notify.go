@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"fmt"
+	"maps"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -16,8 +19,8 @@ import (
 
 // Notifier tells notify hooks what is wrong, what got worse, and what is over. Package
 // status decides what that is; what was told is on record, so that each hook is told at
-// least once, whatever ends the process, and not again at every run. Nothing waits for a
-// hook but what else there is to tell it. It is for one caller at a time.
+// least once, whatever ends the process, and not again at every run. Hooks are called beside
+// each other, and one that fails is left alone for a while. It is for one caller at a time.
 type Notifier struct {
 	*Runner
 	// Lives says that the process goes on to run, and remembers what can't be written.
@@ -70,21 +73,32 @@ type Told struct {
 	Ripe map[string]time.Time
 }
 
-// tellTime is how long telling may take, apart from a hook that was called by then.
+// tellTime is how long telling may take, apart from hooks that were called by then.
 const tellTime = 5 * time.Minute
 
 // Tell tells hooks what they are owed by these conditions.
-func (n *Notifier) Tell(ctx context.Context, notify []hooks.Hook, conditions []status.Condition) Told {
+func (n *Notifier) Tell(ctx context.Context, notify []hooks.Hook, conditions []status.Condition) (told Told) {
+	defer n.broke()
 	t := &telling{Notifier: n, began: time.Now(), records: make(map[string]*record), Told: Told{Left: make(map[string]status.Condition), Ripe: make(map[string]time.Time)}}
 	owed := t.owed(notify, conditions)
 	var wg sync.WaitGroup
 	for _, h := range notify {
 		if notices := owed[h.ID()]; len(notices) > 0 {
-			wg.Go(func() { t.deliver(ctx, h, notices) })
+			wg.Go(func() {
+				defer n.broke()
+				t.deliver(ctx, h, notices)
+			})
 		}
 	}
 	wg.Wait()
 	return t.Told
+}
+
+// broke keeps a bug in what people are told from ending what keeps their certificates.
+func (n *Notifier) broke() {
+	if p := recover(); p != nil {
+		n.Log.Error("keepkey broke down while it notified; this is a bug", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	}
 }
 
 // telling is one call of Tell.
@@ -116,14 +130,17 @@ func (t *telling) owed(notify []hooks.Hook, conditions []status.Condition) map[s
 		}
 		ready = append(ready, h.ID())
 	}
-	remembered, err := t.Store.ToldOf()
+	names, err := t.Store.ToldOf()
 	if err != nil {
 		t.Log.Error("what notify hooks were told can't be read; they are told again", "problem", err)
 	}
+	remembered := map[string]bool{"": true}
+	for _, name := range slices.AppendSeq(names, maps.Keys(t.unsaved)) {
+		remembered[name] = true
+	}
 	owed := make(map[string][]status.Notice)
 	for _, c := range conditions {
-		_, unsaved := t.unsaved[c.Name]
-		if len(c.Problems) == 0 && c.Name != "" && !unsaved && !slices.Contains(remembered, c.Name) {
+		if len(c.Problems) == 0 && !remembered[c.Name] {
 			continue // nothing is wrong, and nothing was
 		}
 		r, err := t.open(c.Name)

@@ -108,7 +108,12 @@ func TestAHookThatFailsIsToldLaterHowItIsThen(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n, _ := notifier(t, true)
-		tried, broken := 0, true
+		tried, broken, counted := 0, true, 0
+		n.Observe = func(o apply.Observed) {
+			if o.Kind == apply.Notified && o.Hook && o.Err != nil {
+				counted++
+			}
+		}
 		good, bad := &listener{name: "good"}, &listener{name: "bad"}
 		bad.run = func(context.Context) error {
 			if tried++; broken {
@@ -139,8 +144,8 @@ func TestAHookThatFailsIsToldLaterHowItIsThen(t *testing.T) {
 		for i := range minutes {
 			minutes[i] *= time.Minute
 		}
-		if !slices.Equal(pauses, minutes) {
-			t.Errorf("pauses %s, want %s", pauses, minutes)
+		if !slices.Equal(pauses, minutes) || counted != tried {
+			t.Errorf("pauses %s, want %s; %d failures are counted of %d", pauses, minutes, counted, tried)
 		}
 		broken = false
 		time.Sleep(time.Hour)
@@ -173,6 +178,17 @@ func TestTellingHasAnEnd(t *testing.T) {
 			t.Errorf("it was told %q", lines)
 		}
 	})
+}
+
+// A bug there is nobody's problem but its reader's.
+func TestABugInTellingEndsNothing(t *testing.T) {
+	t.Parallel()
+	n, _ := notifier(t, false)
+	bad, good := &listener{name: "bad", run: func(context.Context) error { panic("no") }}, &listener{name: "good"}
+	n.Tell(t.Context(), []hooks.Hook{bad, good}, []status.Condition{sick("a", plan.KeyMissing)})
+	if got := good.heard(); got != "appeared key-missing a" {
+		t.Errorf("it was told %q", got)
+	}
 }
 
 // Who ends keepkey does not wait for a hook, and what it was told is told by the next run.

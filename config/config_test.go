@@ -252,6 +252,8 @@ var bad = []struct{ name, yaml, want string }{
 	{"too patient", certificate("domains: [a.example.com]\n   deploy: [{command: [a], timeout: 2h}]"), `/c.yaml:4: certificates[0].deploy[0].timeout: "2h": want a duration from 1s to 1h`},
 	{"a webhook in the clear", certificate(`domains: [a.example.com]` + "\n   deploy: [{webhook: {url: \"http://example.com\"}}]"), `/c.yaml:4: certificates[0].deploy[0].webhook.url: "http://example.com": want an https URL (http to this machine only)`},
 	{"a notification to a file", minimal + "notify: [{file: a}]", `/c.yaml:4: notify[0]: unknown key "file"; accepted: command, email, timeout, webhook`},
+	{"a notification that takes its time", minimal + "notify: [{command: [a], timeout: 10m}]", `/c.yaml:4: notify[0].timeout: "10m": want a duration from 1s to 5m`},
+	{"a notification twice", minimal + "notify: [{email: root}, {command: [a]}, {email: [root], timeout: 5s}]", "/c.yaml:4: notify[2]: this does the same as notify[0]"},
 	{"a notification to nobody", minimal + "notify: [{email: []}]", "/c.yaml:4: notify[0].email: 0 addresses: want 1 to 50"},
 	{"a notification to nobody in particular", minimal + "notify: [{email: {smtp: \"localhost:25\"}}]", "/c.yaml:4: notify[0].email: to is missing: want an e-mail address"},
 	{"an address that is two", minimal + `notify: [{email: "a@example.com, b@example.com"}]`, `/c.yaml:4: notify[0].email: "a@example.com, b@example.com" is not an e-mail address`},

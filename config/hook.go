@@ -51,7 +51,7 @@ var (
 func (d *decoder) hooks(dest *[]hooks.Hook, known kinds[hooks.Hook]) func(*yaml.Node, string) {
 	return func(n *yaml.Node, path string) {
 		d.sequence(n, path, func(n *yaml.Node, path string) {
-			*dest = append(*dest, oneOf(d, n, path, known))
+			*dest = append(*dest, oneOf(d, n, path, known, maxTimeout))
 		})
 	}
 }
@@ -59,7 +59,18 @@ func (d *decoder) hooks(dest *[]hooks.Hook, known kinds[hooks.Hook]) func(*yaml.
 // notify reads the hooks that are told what is wrong.
 func (d *decoder) notify(dest *[]hooks.Hook) func(*yaml.Node, string) {
 	return func(n *yaml.Node, path string) {
-		d.hooks(dest, notifying)(n, path)
+		told := make(map[string]string) // by whom, by what the hooks do
+		d.sequence(n, path, func(n *yaml.Node, path string) {
+			h := oneOf(d, n, path, notifying, maxNotifyTimeout)
+			if h == nil {
+				return // reported already
+			}
+			if other, twice := told[h.ID()]; twice {
+				d.errorf(n, path, "this does the same as %s", other)
+			}
+			told[h.ID()] = path
+			*dest = append(*dest, h)
+		})
 		if len(*dest) > maxNotify {
 			d.errorf(n, path, "%d hooks: want at most %d", len(*dest), maxNotify)
 		}
@@ -67,15 +78,22 @@ func (d *decoder) notify(dest *[]hooks.Hook) func(*yaml.Node, string) {
 }
 
 func (d *decoder) readBack(dest *hooks.Reader) func(*yaml.Node, string) {
-	return func(n *yaml.Node, path string) { *dest = oneOf(d, n, path, reading) }
+	return func(n *yaml.Node, path string) { *dest = oneOf(d, n, path, reading, maxTimeout) }
 }
 
-// oneOf reads a mapping that names exactly one of the kinds, and perhaps a timeout.
-func oneOf[T any](d *decoder, n *yaml.Node, path string, known kinds[T]) (v T) {
+// How long a hook may take at most. Who waits to be told what is wrong does not wait for long.
+const (
+	maxTimeout       = time.Hour
+	maxNotifyTimeout = 5 * time.Minute
+)
+
+// oneOf reads a mapping that names exactly one of the kinds, and perhaps a timeout of at most
+// so much.
+func oneOf[T any](d *decoder, n *yaml.Node, path string, known kinds[T], most time.Duration) (v T) {
 	before := len(d.errs)
 	timeout := time.Minute
 	if t := valueOf(n, "timeout"); t != nil { // first, wherever it is
-		d.duration(&timeout, time.Second, time.Hour, "a duration from 1s to 1h")(t, path+".timeout")
+		d.duration(&timeout, time.Second, most, "a duration from 1s to "+FormatDuration(most))(t, path+".timeout")
 	}
 	keys := fields{"timeout": func(*yaml.Node, string) {}}
 	for name, decode := range known {
