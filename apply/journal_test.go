@@ -52,7 +52,7 @@ func TestTheJournalSaysWhatWasDoneAndForWhom(t *testing.T) {
 	if rep := r.Renew(t.Context(), cert, apply.Options{}); len(rep.Problems) > 0 {
 		t.Fatal(problems(rep))
 	}
-	w.offset += time.Hour
+	w.offset += time.Minute
 	ctx := apply.For(t.Context(), apply.Caller{Log: r.Log, By: "person ann"})
 	if err := r.Rotate(ctx, cert, apply.RotateOptions{}); err != nil {
 		t.Fatal(err)
