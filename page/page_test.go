@@ -154,7 +154,7 @@ func TestACertificateIsShownInFull(t *testing.T) {
 		"The gate for the backup key " + s.pin(2).String()[:8] + "… is closed", "once version 2 is out", "keepkey channel confirm --name api --channel app --version 2",
 		"The keys were switched at 2026-11-24 12:00 UTC",
 		"app version 2 not yet ; handed out 2026-11-24 12:00 UTC (2 days ago) 1, 2", "web version 2 2026-11-24 12:00 UTC (2 days ago) 1, 2",
-		"Begin a rollover to the first backup key", "Confirm version 1 of the pin set on channel app", "daemon",
+		"Began a rollover to the key", "Said that version 1 of the pin set is out on channel app", "by the daemon",
 	} {
 		if !strings.Contains(strings.ToLower(got), strings.ToLower(want)) {
 			t.Errorf("%q is not in %s", want, got)

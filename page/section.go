@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"keepkey/plan"
 	"keepkey/status"
 )
 
@@ -80,8 +79,8 @@ type address struct {
 }
 
 type event struct {
-	At              moment
-	What, By, Error string
+	At   moment
+	What string
 }
 
 func sectionOf(c Certificate, now time.Time) section {
@@ -133,8 +132,9 @@ func sectionOf(c Certificate, now time.Time) section {
 	for _, h := range c.Hosts[:left.cut(len(c.Hosts), maxRows, "host")] {
 		s.Hosts = append(s.Hosts, hostOf(h, now, &left))
 	}
-	for _, e := range slices.Backward(c.Events[max(len(c.Events)-maxEvents, 0):]) {
-		s.Events = append(s.Events, event{momentOf(e.At, now), sentence(eventText(e)), clean(e.By), cut(e.Error, maxText)})
+	history := status.HistoryOf(c.Name, c.Events[max(len(c.Events)-maxEvents, 0):], nil, nil, nil)
+	for _, e := range slices.Backward(history.Events) {
+		s.Events = append(s.Events, event{momentOf(e.At, now), cut(sentence(e.String()), maxLong)})
 	}
 	s.LeftOut = left.String()
 	return s
@@ -154,26 +154,6 @@ func hostOf(h status.Host, now time.Time, left *counter) host {
 		out.Addresses = append(out.Addresses, address{clean(a.Address), a.Served, momentOf(a.Looked, now)})
 	}
 	return out
-}
-
-// eventText says what was done.
-func eventText(e plan.Event) string {
-	if !e.From.IsZero() && e.Error == "" {
-		return fmt.Sprintf("switch from the key %s to %s", shortPin(e.From.String()), shortPin(e.Pin.String()))
-	}
-	if e.Action == plan.SwitchKey {
-		e.Version = 0 // of the certificate that came of it
-	}
-	a := plan.Action{Kind: e.Action, Role: e.Role, Pin: e.Pin, Channel: e.Channel, Version: e.Version, Target: e.Target}
-	a.PinSet.Version = e.Version
-	text := status.Describe(a)
-	if text == string(e.Action) {
-		text = wordsOf(text)
-		if e.Channel != "" {
-			text = fmt.Sprintf("%s version %d of the pin set on channel %s", text, e.Version, e.Channel)
-		}
-	}
-	return text
 }
 
 // counter counts what there is no room for.

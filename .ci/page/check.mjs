@@ -40,7 +40,10 @@ async function look(visit, width, scheme) {
     const page = await context.newPage();
     page.setDefaultTimeout(120_000); // the machine may have more to do
     const origin = new URL(visit.url).origin;
-    page.on('console', (m) => problems.push(`the console says: ${m.text()}`));
+    page.on('console', (m) => {
+      // A picture by itself can't name an icon, so a browser asks for this one.
+      if (!m.location().url.endsWith('/favicon.ico')) problems.push(`the console says: ${m.text()}`);
+    });
     page.on('pageerror', (e) => problems.push(`an error: ${e.message}`));
     page.on('requestfailed', (r) => problems.push(`${r.url()} could not be had`));
     page.on('request', (r) => {

@@ -1,6 +1,6 @@
-// Page has Chromium look at the page that package page draws, on a phone and on a wide screen,
-// dark and light: with a healthy fleet, with gates that are closed, with problems, and with
-// five hundred certificates. What it holds the page to is in check.mjs. It has to be run from
+// Page has Chromium look at the page of a running daemon, and at that page as it is with a
+// healthy fleet, with gates that are closed, with problems, and with five hundred certificates:
+// on a phone and on a wide screen, dark and light. What it holds the page to is in check.mjs. It has to be run from
 // the root of the repository, and takes about half a minute; needs says which programs it
 // wants. The exit status is 3 where they, or the modules in package-lock.json, can't be had.
 //
@@ -69,7 +69,7 @@ func (e cannotError) Unwrap() error { return e.error }
 type visit struct {
 	Name  string   `json:"name"`
 	URL   string   `json:"url"`
-	Texts []string `json:"texts"` // that must be there to read
+	Texts []string `json:"texts"` // that must be there to read, in an HTML page
 }
 
 // order is all that check.mjs is told.
@@ -106,6 +106,12 @@ func run(ctx context.Context, out io.Writer, urls []string, shots string) error 
 			o.Visits = append(o.Visits, visit{s.name, origin + "/" + s.name, s.texts})
 		}
 		o.Visits = append(o.Visits, visit{Name: "timeline", URL: origin + "/timeline.svg"})
+		d, err := startDaemon(ctx)
+		if err != nil {
+			return err
+		}
+		defer d.stop()
+		o.Visits = append(o.Visits, d.visits()...)
 	}
 	input, err := json.Marshal(o)
 	if err != nil {
@@ -149,9 +155,6 @@ func serve() (origin string, stop func(), err error) {
 			page.HTML(w, s.view)
 		})
 	}
-	mux.HandleFunc("GET /favicon.ico", func(w http.ResponseWriter, _ *http.Request) { // a picture by itself has none
-		w.WriteHeader(http.StatusNoContent)
-	})
 	timeline := view(closed()...).Certificates[0].Timeline
 	mux.HandleFunc("GET /timeline.svg", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Security-Policy", page.CSP())
