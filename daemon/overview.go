@@ -121,8 +121,11 @@ func (o *Overview) Sum() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	sum := fmt.Sprintf("%d certificates", len(o.of))
+	if len(o.of) == 1 {
+		sum = "1 certificate"
+	}
 	if o.wrong > 0 {
-		sum += fmt.Sprintf(", %d with problems", o.wrong)
+		sum += fmt.Sprintf(", %d of them with problems", o.wrong)
 	}
 	if o.problem != "" {
 		sum += "; the configuration is not valid, an earlier one is in force"
