@@ -14,32 +14,30 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 )
 
 func main() {
 	sizes := flag.String("certificates", "1000,10000", "how many certificates, separated by commas")
 	n := flag.Int("rounds", 7, "how often each is run and counted")
-	quiet := flag.Duration("idle", 0, "measure programs that keep running, for so long, instead")
 	flag.Usage = func() {
-		fmt.Fprintln(flag.CommandLine.Output(), "usage: bench [-certificates N,...] [-rounds N] DIR...\n       bench [-certificates N,...] -idle DURATION DIR")
+		fmt.Fprintln(flag.CommandLine.Output(), "usage: bench [-certificates N,...] [-rounds N] DIR...")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
-	if flag.NArg() == 0 || *n < 1 || (*quiet > 0 && flag.NArg() > 1) {
+	if flag.NArg() == 0 || *n < 1 {
 		flag.Usage()
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, os.Stdout, *sizes, *n, *quiet, flag.Args()); err != nil {
+	if err := run(ctx, os.Stdout, *sizes, *n, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		stop()
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, out io.Writer, sizes string, n int, quiet time.Duration, dirs []string) error {
+func run(ctx context.Context, out io.Writer, sizes string, n int, dirs []string) error {
 	tools, err := os.MkdirTemp("", "keepkey-bench-")
 	if err != nil {
 		return err
@@ -65,12 +63,6 @@ func run(ctx context.Context, out io.Writer, sizes string, n int, quiet time.Dur
 		certs, err := strconv.Atoi(size)
 		if err != nil || certs < 1 {
 			return fmt.Errorf("-certificates: %q is not a number of certificates", size)
-		}
-		if quiet > 0 {
-			if err := idle(ctx, out, ca, filepath.Join(tools, "certmagic"), dirs[0], certs, quiet); err != nil {
-				return err
-			}
-			continue
 		}
 		if err := compare(ctx, out, ca, filepath.Join(tools, "certmagic"), dirs, certs, n); err != nil {
 			return err

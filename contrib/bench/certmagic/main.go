@@ -4,12 +4,10 @@
 //
 //	certmagic store STORAGE CA NAMES LINEAGES
 //	certmagic load  STORAGE CA NAMES PARALLEL
-//	certmagic keep  STORAGE CA NAMES PARALLEL
 //
 // store puts the certificates and keys that keepkey serves under LINEAGES into
 // CertMagic's storage. load has CertMagic manage them: PARALLEL names at a time, or
-// all by one call of ManageSync when it is 1. keep does the same, says "ready", and goes on
-// to maintain them until its standard input ends. NAMES is a file with a name on each
+// all by one call of ManageSync when it is 1. NAMES is a file with a name on each
 // line, CA the URL of an ACME directory. Should anything be due, CertMagic asks the
 // CA; the benchmark watches that nobody does.
 package main
@@ -19,7 +17,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -58,34 +55,28 @@ func run(ctx context.Context, args []string) error {
 			}
 		}
 		return nil
-	case "load", "keep":
+	case "load":
 		parallel, err := strconv.Atoi(last)
 		if err != nil {
 			return err
 		}
-		cache, err := load(ctx, storage, ca, names, parallel)
-		defer cache.Stop()
-		if err != nil || args[0] == "load" {
-			return err
-		}
-		fmt.Println("ready")
-		_, err = io.Copy(io.Discard, os.Stdin)
-		return err
+		return load(ctx, storage, ca, names, parallel)
 	}
 	return fmt.Errorf("there is no %q", args[0])
 }
 
 // load returns without an error when all were loaded and none was due.
-func load(ctx context.Context, storage certmagic.Storage, ca string, names []string, parallel int) (*certmagic.Cache, error) {
+func load(ctx context.Context, storage certmagic.Storage, ca string, names []string, parallel int) error {
 	var cfg *certmagic.Config
 	cache := certmagic.NewCache(certmagic.CacheOptions{
 		GetConfigForCert: func(certmagic.Certificate) (*certmagic.Config, error) { return cfg, nil },
 		Logger:           zap.NewNop(),
 	})
+	defer cache.Stop()
 	cfg = certmagic.New(cache, certmagic.Config{Storage: storage, Logger: zap.NewNop()})
 	cfg.Issuers = []certmagic.Issuer{certmagic.NewACMEIssuer(cfg, certmagic.ACMEIssuer{CA: ca, Agreed: true, Logger: zap.NewNop()})}
 	if parallel == 1 {
-		return cache, cfg.ManageSync(ctx, names)
+		return cfg.ManageSync(ctx, names)
 	}
 	queue := make(chan string)
 	errs := make([]error, parallel)
@@ -102,7 +93,7 @@ func load(ctx context.Context, storage certmagic.Storage, ca string, names []str
 	}
 	close(queue)
 	wg.Wait()
-	return cache, errors.Join(errs...)
+	return errors.Join(errs...)
 }
 
 // store writes what CertMagic would have written after it obtained a certificate
