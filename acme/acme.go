@@ -140,8 +140,11 @@ func (c *Client) Skew() (skew time.Duration, known bool) {
 	if t == nil {
 		return 0, false
 	}
-	age := c.cfg.Now().Round(0).Sub(t.at)
-	return t.skew, age >= 0 && age <= skewAge
+	// By the clock on the wall, which may have been set, and by the monotonic one, which stands
+	// still while a machine is suspended.
+	now := c.cfg.Now()
+	age, monotonic := now.Round(0).Sub(t.at.Round(0)), now.Sub(t.at)
+	return t.skew, min(age, monotonic) >= 0 && max(age, monotonic) <= skewAge
 }
 
 // skewAge is how long it counts what a CA said of the time. By so much our clock can be set

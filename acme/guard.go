@@ -86,7 +86,7 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil && !g.ignoreClock {
 		// Where our clock jumped meanwhile, because the machine was suspended, say, that proves
 		// nothing.
-		if now := g.now().Round(0); now.Sub(begun).Abs() <= g.timeout+time.Second {
+		if now := g.now(); now.Round(0).Sub(begun).Abs() <= g.timeout+time.Second {
 			g.told.Store(&told{date.Sub(now), now})
 		}
 	}

@@ -145,7 +145,7 @@ func (m *month) mishaps() []mishap {
 		{"a mistake", m.mistake},
 		{"the clock is wrong", func() {
 			m.excused = maxSteps + 1
-			m.during(func() { m.setWrong(pick(m.rng, 24*31, 2, 2, -5, -24*5)) }, func() { m.setWrong(0) })
+			m.during(func() { m.setWrong(pick(m.rng, 24*31, 2, 2, -5, -24*5) + time.Minute*30) }, func() { m.setWrong(0) })
 			m.settle()
 			m.change(3-m.backups, m.plain) // so that there is something to publish
 		}},
