@@ -14,13 +14,15 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 func main() {
 	sizes := flag.String("certificates", "1000,10000", "how many certificates, separated by commas")
 	n := flag.Int("rounds", 7, "how often each is run and counted")
+	idle := flag.Duration("idle", 0, "in place of runs, measure programs that keep running, for so long")
 	flag.Usage = func() {
-		fmt.Fprintln(flag.CommandLine.Output(), "usage: bench [-certificates N,...] [-rounds N] DIR...")
+		fmt.Fprintln(flag.CommandLine.Output(), "usage: bench [-certificates N,...] [-rounds N | -idle DURATION] DIR...")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
@@ -30,14 +32,14 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, os.Stdout, *sizes, *n, flag.Args()); err != nil {
+	if err := run(ctx, os.Stdout, *sizes, *n, *idle, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		stop()
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, out io.Writer, sizes string, n int, dirs []string) error {
+func run(ctx context.Context, out io.Writer, sizes string, n int, idling time.Duration, dirs []string) error {
 	tools, err := os.MkdirTemp("", "keepkey-bench-")
 	if err != nil {
 		return err
@@ -64,11 +66,30 @@ func run(ctx context.Context, out io.Writer, sizes string, n int, dirs []string)
 		if err != nil || certs < 1 {
 			return fmt.Errorf("-certificates: %q is not a number of certificates", size)
 		}
-		if err := compare(ctx, out, ca, filepath.Join(tools, "certmagic"), dirs, certs, n); err != nil {
+		certmagic := filepath.Join(tools, "certmagic")
+		if idling == 0 {
+			err = compare(ctx, out, ca, certmagic, dirs, certs, n)
+		}
+		for _, dir := range dirs {
+			if idling > 0 && err == nil {
+				err = idle(ctx, out, ca, certmagic, dir, certs, idling)
+			}
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// storeAll puts the certificates of a directory into CertMagic's storage.
+func storeAll(ctx context.Context, ca *ca, certmagic, work string) (storage, names string, err error) {
+	storage, names = filepath.Join(work, "certmagic"), filepath.Join(work, "names")
+	if err := os.RemoveAll(storage); err != nil {
+		return "", "", err
+	}
+	_, err = measure(ctx, contestant{env: ca.env(), args: []string{certmagic, "store", storage, ca.Directory, names, filepath.Join(work, "state", "lineages")}})
+	return storage, names, err
 }
 
 // compare measures one number of certificates.
@@ -81,13 +102,8 @@ func compare(ctx context.Context, out io.Writer, ca *ca, certmagic string, dirs 
 		}
 		keepkeys = append(keepkeys, c)
 	}
-	first := filepath.Join(dirs[0], strconv.Itoa(certs))
-	storage, names := filepath.Join(first, "certmagic"), filepath.Join(first, "names")
-	if err := os.RemoveAll(storage); err != nil {
-		return err
-	}
-	store := contestant{env: ca.env(), args: []string{certmagic, "store", storage, ca.Directory, names, filepath.Join(first, "state", "lineages")}}
-	if _, err := measure(ctx, store); err != nil {
+	storage, names, err := storeAll(ctx, ca, certmagic, filepath.Join(dirs[0], strconv.Itoa(certs)))
+	if err != nil {
 		return err
 	}
 	contestants := append([]contestant{

@@ -62,12 +62,15 @@ func measure(ctx context.Context, c contestant) (figures, error) {
 
 // floor returns the least peak memory, in MiB, that a child can be measured to have:
 // the kernel begins to count with the memory of the process that starts it.
-func floor() (float64, error) {
-	status, err := os.ReadFile("/proc/self/status")
+func floor() (float64, error) { return memoryIn("/proc/self/status", "VmHWM:") }
+
+// memoryIn reads a line of a process's status, in MiB.
+func memoryIn(path, line string) (float64, error) {
+	status, err := os.ReadFile(path)
 	if err != nil {
 		return 0, err
 	}
-	_, rest, _ := strings.Cut(string(status), "VmHWM:")
+	_, rest, _ := strings.Cut(string(status), line)
 	var kib float64
 	_, err = fmt.Sscan(rest, &kib)
 	return kib / 1024, err

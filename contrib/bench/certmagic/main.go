@@ -2,14 +2,16 @@
 // uses, loading certificates from its file storage and checking each, as it does
 // at a start.
 //
-//	certmagic store STORAGE CA NAMES LINEAGES
-//	certmagic load  STORAGE CA NAMES PARALLEL
+//	certmagic store  STORAGE CA NAMES LINEAGES
+//	certmagic load   STORAGE CA NAMES PARALLEL
+//	certmagic manage STORAGE CA NAMES PARALLEL
 //
 // store puts the certificates and keys that keepkey serves under LINEAGES into
 // CertMagic's storage. load has CertMagic manage them: PARALLEL names at a time, or
-// all by one call of ManageSync when it is 1. NAMES is a file with a name on each
-// line, CA the URL of an ACME directory. Should anything be due, CertMagic asks the
-// CA; the benchmark watches that nobody does.
+// all by one call of ManageSync when it is 1. manage does the same, and keeps running
+// until it is told to end. NAMES is a file with a name on each line, CA the URL of an
+// ACME directory. Should anything be due, CertMagic asks the CA; the benchmark watches
+// that nobody does.
 package main
 
 import (
@@ -18,10 +20,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/caddyserver/certmagic"
@@ -30,7 +34,9 @@ import (
 )
 
 func main() {
-	if err := run(context.Background(), os.Args[1:]); err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "certmagic:", err)
 		os.Exit(1)
 	}
@@ -38,7 +44,7 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) != 5 {
-		return errors.New("want store or load, and four arguments")
+		return errors.New("want store, load or manage, and four arguments")
 	}
 	storage, ca, last := &certmagic.FileStorage{Path: args[1]}, args[2], args[4]
 	list, err := os.ReadFile(args[3])
@@ -55,18 +61,22 @@ func run(ctx context.Context, args []string) error {
 			}
 		}
 		return nil
-	case "load":
+	case "load", "manage":
 		parallel, err := strconv.Atoi(last)
 		if err != nil {
 			return err
 		}
-		return load(ctx, storage, ca, names, parallel)
+		then := func() {}
+		if args[0] == "manage" {
+			then = func() { <-ctx.Done() }
+		}
+		return load(ctx, storage, ca, names, parallel, then)
 	}
 	return fmt.Errorf("there is no %q", args[0])
 }
 
-// load returns without an error when all were loaded and none was due.
-func load(ctx context.Context, storage certmagic.Storage, ca string, names []string, parallel int) error {
+// load calls then when all were loaded and none was due.
+func load(ctx context.Context, storage certmagic.Storage, ca string, names []string, parallel int, then func()) error {
 	var cfg *certmagic.Config
 	cache := certmagic.NewCache(certmagic.CacheOptions{
 		GetConfigForCert: func(certmagic.Certificate) (*certmagic.Config, error) { return cfg, nil },
@@ -75,6 +85,14 @@ func load(ctx context.Context, storage certmagic.Storage, ca string, names []str
 	defer cache.Stop()
 	cfg = certmagic.New(cache, certmagic.Config{Storage: storage, Logger: zap.NewNop()})
 	cfg.Issuers = []certmagic.Issuer{certmagic.NewACMEIssuer(cfg, certmagic.ACMEIssuer{CA: ca, Agreed: true, Logger: zap.NewNop()})}
+	if err := manage(ctx, cfg, names, parallel); err != nil {
+		return err
+	}
+	then()
+	return nil
+}
+
+func manage(ctx context.Context, cfg *certmagic.Config, names []string, parallel int) error {
 	if parallel == 1 {
 		return cfg.ManageSync(ctx, names)
 	}
