@@ -71,15 +71,21 @@ func (r *Runner) Drop(ctx context.Context, name string) (kept string, err error)
 // Configure says which certificates are configured, by their names: other lineages are left
 // over. Before it is called that is not known, and none is.
 func (r *Runner) Configure(names []string) {
+	sorted := append([]string{}, names...) // not nil, which would say that it is not known
+	slices.Sort(sorted)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.names = names
+	r.names = sorted
 }
 
 func (r *Runner) configured(name string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.names == nil || slices.Contains(r.names, name)
+	if r.names == nil {
+		return true
+	}
+	_, found := slices.BinarySearch(r.names, name)
+	return found
 }
 
 // relatives is what the lineages in the state directory are for.

@@ -260,7 +260,9 @@ func (s *service) tell(rep apply.Report) {
 	if now == s.told[rep.Name] {
 		return
 	}
-	s.told[rep.Name] = now
+	if s.told[rep.Name] = now; now == "" {
+		delete(s.told, rep.Name) // of thousands, nothing is to be told
+	}
 	for _, p := range o.Problems {
 		logProblem(s.g.log, rep.Name, p)
 	}

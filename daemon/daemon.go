@@ -6,7 +6,6 @@ package daemon
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"keepkey/apply"
@@ -58,7 +57,7 @@ const (
 type life struct {
 	*Daemon
 	ctx      context.Context
-	certs    map[string]config.Certificate
+	certs    map[string]*config.Certificate
 	schedule schedule
 	last     time.Time         // what the clock said in the turn before
 	failing  map[string]int    // how often certificates failed, one time after the other
@@ -84,7 +83,7 @@ type report struct {
 // later, until ctx ends. What is under way then is ended, and has ended when Run returns.
 func (d *Daemon) Run(ctx context.Context, cfg *config.Config) {
 	l := &life{
-		Daemon: d, ctx: ctx, certs: make(map[string]config.Certificate), failing: make(map[string]int),
+		Daemon: d, ctx: ctx, certs: make(map[string]*config.Certificate), failing: make(map[string]int),
 		busy: make(map[lane]int), waiting: make(map[lane][]string), reports: make(chan report),
 	}
 	defer close(d.ended)
@@ -148,11 +147,12 @@ func (l *life) sleep() time.Duration {
 // new or changed.
 func (l *life) configure(cfg *config.Config) {
 	gone := l.certs
-	l.certs = make(map[string]config.Certificate)
+	l.certs = make(map[string]*config.Certificate, len(cfg.Certificates))
 	now := l.now()
-	for _, cert := range cfg.Certificates {
+	for i := range cfg.Certificates {
+		cert := &cfg.Certificates[i]
 		l.certs[cert.Name] = cert
-		if last, known := gone[cert.Name]; !known || !last.Equal(cert) {
+		if last, known := gone[cert.Name]; !known || !last.Equal(*cert) {
 			l.schedule.set(cert.Name, now)
 		}
 		delete(gone, cert.Name)
@@ -173,7 +173,7 @@ func (l *life) begin(name string) {
 	}
 	l.busy[in]++
 	l.running++
-	go func() { l.reports <- report{in, l.Work(l.ctx, cert)} }()
+	go func() { l.reports <- report{in, l.Work(l.ctx, *cert)} }()
 }
 
 // room reports whether one more certificate may be worked on.
@@ -209,7 +209,7 @@ func (l *life) end(r report) {
 func (l *life) fill(in lane) {
 	for l.ctx.Err() == nil && len(l.waiting[in]) > 0 && l.room(in) {
 		name := l.waiting[in][0]
-		l.waiting[in] = slices.Delete(l.waiting[in], 0, 1)
+		l.waiting[in] = l.waiting[in][1:]
 		if _, still := l.certs[name]; still {
 			l.begin(name)
 		}
