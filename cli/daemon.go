@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -107,7 +106,6 @@ func (g *globals) serve(ctx context.Context, cfg *config.Config) error {
 	s.reports.Now, s.reports.About, s.reports.Hear = g.env.Now, s.about, s.hear
 	systemd := daemon.SystemdOf(g.env.Getenv)
 	s.systemd = systemd
-	giveBack(cfg)
 	s.daemon.Beat, s.daemon.BeatEvery = s.overview.Beat, systemd.Watchdog/3
 	if systemd.Watchdog > 0 {
 		s.daemon.Beat = func() { s.overview.Beat(); systemd.Tell("WATCHDOG=1") }
@@ -211,17 +209,7 @@ func (s *service) load(first *config.Config) (*config.Config, error) {
 	s.overview.Configure(cfg, s.g.env.Now())
 	s.runner.Configure(namesOf(cfg))
 	s.read.Store(cfg)
-	giveBack(cfg)
 	return cfg, nil
-}
-
-// giveBack gives memory back to the system: to read thousands of certificates took much more
-// than a daemon needs afterwards.
-func giveBack(cfg *config.Config) {
-	const many = 1000
-	if len(cfg.Certificates) > many {
-		debug.FreeOSMemory()
-	}
 }
 
 // reloadOn reads the configuration again at each SIGHUP.
