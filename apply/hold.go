@@ -11,16 +11,30 @@ import (
 func (r *Runner) hold(name string) (release func()) {
 	r.mu.Lock()
 	if r.held == nil {
-		r.held = make(map[string]*sync.Mutex)
+		r.held = make(map[string]*held)
 	}
-	m := r.held[name]
-	if m == nil {
-		m = new(sync.Mutex)
-		r.held[name] = m
+	h := r.held[name]
+	if h == nil {
+		h = new(held)
+		r.held[name] = h
 	}
+	h.users++
 	r.mu.Unlock()
-	m.Lock()
-	return m.Unlock
+	h.Lock()
+	return func() {
+		h.Unlock()
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if h.users--; h.users == 0 {
+			delete(r.held, name)
+		}
+	}
+}
+
+// held is a lineage that somebody holds, or waits for.
+type held struct {
+	sync.Mutex
+	users int // guarded by the runner's lock
 }
 
 // Caller is who has something done: a runner that lives on serves many people, and each

@@ -51,7 +51,7 @@ type Runner struct {
 	mu      sync.Mutex              // guards the maps below
 	cas     map[string]*ca          // by CA and account
 	solvers map[string]*acme.Solver // by what they need
-	held    map[string]*sync.Mutex  // by lineage
+	held    map[string]*held        // by lineage
 	names   []string                // of all certificates that are configured, sorted; see Configure
 
 	accounts sync.Mutex // held while an account's key is looked for or made

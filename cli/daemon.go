@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -123,6 +124,7 @@ func (g *globals) serve(ctx context.Context, cfg *config.Config) error {
 	go s.reloadOn(ctx)
 	systemd.Tell("READY=1")
 	g.log.Info("at work", "certificates", len(cfg.Certificates))
+	debug.FreeOSMemory() // see reloadOn
 	s.daemon.Run(ctx, cfg)
 	systemd.Tell("STOPPING=1")
 	cancel()
@@ -221,7 +223,9 @@ func (s *service) reloadOn(ctx context.Context) {
 		select {
 		case <-hangups:
 			s.systemd.Tell(daemon.Reloading())
-			if err := s.daemon.Reload(ctx); err != nil {
+			err := s.daemon.Reload(ctx)
+			debug.FreeOSMemory() // reading it takes many times what it holds
+			if err != nil {
 				s.g.log.Error("the configuration is not valid; the old one stays in force", "problem", err)
 			} else {
 				s.g.log.Info("read the configuration again")
