@@ -23,7 +23,7 @@ import (
 func TestNothingIsKeptOfWhatIsOver(t *testing.T) {
 	// Not parallel: it counts the process's goroutines.
 	w := newWorld(t, acmetest.Options{})
-	w.cfg.RequestTimeout = 100 * time.Millisecond
+	w.cfg.RequestTimeout = 2 * time.Second
 	c := w.client()
 	solver := w.http01()
 	run := func(ctx context.Context, domain string) error {
