@@ -30,7 +30,8 @@ type fleet struct {
 	mu     sync.Mutex // guards the rest
 	rng    *rand.Rand
 	atWork map[string]int // by CA
-	works  []time.Time    // when there was nothing to do but to look, and to ask when to renew
+	quiet  []time.Time    // when there was nothing to do but to look, and to ask when to renew
+	looks  []time.Time    // at what is served
 	orders []order
 }
 
@@ -93,7 +94,7 @@ func newFleet(t *testing.T, size int, cas []*imaginedCA) *fleet {
 				}},
 				Deploy: []string{"reload"},
 			}}
-			if i%4 == 0 {
+			if i%8 == 0 {
 				l.in.Goal.Check = []string{l.name + ".example.com:443"}
 			}
 			if ca.rollovers && i%5 == 0 {
@@ -179,7 +180,7 @@ func (f *fleet) note(l *imagined, upkeep bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if upkeep && l.in.Goal.RolloverEvery == 0 { // those with rollovers have them at the same time
-		f.works = append(f.works, time.Now())
+		f.quiet = append(f.quiet, time.Now())
 	}
 }
 
@@ -203,6 +204,10 @@ func (f *fleet) act(ctx context.Context, l *imagined, a plan.Action) []plan.Resu
 			}
 		}
 		return []plan.Result{{Began: true}, {Hook: "file"}, {}}
+	case plan.Look:
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.looks = append(f.looks, time.Now())
 	case plan.BeginRollover:
 		l.asked = time.Now()
 	case plan.AskWindow:

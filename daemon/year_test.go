@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"math"
+	"runtime/debug"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -37,11 +38,12 @@ func TestAYearOfAThousandCertificates(t *testing.T) {
 	case testing.Short():
 		size, days = 100, 160
 	}
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // most of what it makes is garbage at once
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet(t, size, []*imaginedCA{
 			{name: "windows", lifetime: 90 * day, windows: true, again: day, takes: 10 * time.Second, of: 25, rollovers: true, stuck: 20 * size / 1000},
 			{name: "shorter", lifetime: 45 * day, windows: true, again: day, takes: 5 * time.Second, of: 20},
-			{name: "slow", lifetime: 45 * day, windows: true, again: 6 * time.Hour, takes: 10 * time.Minute, of: 5},
+			{name: "slow", lifetime: 45 * day, windows: true, again: 12 * time.Hour, takes: 10 * time.Minute, of: 5},
 			{name: "plain", lifetime: 90 * day, takes: 2 * time.Second, of: 25, rollovers: true},
 			{name: "brief", lifetime: 6 * day, takes: time.Second, of: 10},
 			{name: "away", lifetime: 90 * day, takes: time.Second, of: 15, away: true},
@@ -129,23 +131,32 @@ func (f *fleet) amount(days int) {
 		}
 		most := 3
 		if l.ca.windows {
-			most = max(most, int(day/l.ca.again)+1)
+			most = max(most, int(day/l.ca.again)+2)
 		}
 		if l.works > most*days {
 			f.t.Errorf("%s was worked on %d times in %d days", l.name, l.works, days)
 		}
 	}
+	f.t.Logf("%d certificates were worked on %d times", len(f.lineages), works)
+	f.spread("what is served was looked at", f.looks, days)
+	f.spread("nothing was due but upkeep", f.quiet, days)
+}
+
+// spread sees that what is done day after day is not done in the same hour for all, once
+// those that began together had some time to drift apart.
+func (f *fleet) spread(what string, times []time.Time, days int) {
 	perHour, busiest := make(map[int]int), 0
-	for _, at := range f.works {
+	for _, at := range times {
 		settled := at.After(f.at(30)) && (at.Before(f.at(restart)) || at.After(f.at(restart+30)))
 		if hour := int(at.Sub(f.began) / time.Hour); settled {
 			perHour[hour]++
 			busiest = max(busiest, perHour[hour])
 		}
 	}
-	mean := float64(len(f.works)) / float64(24*days)
-	f.t.Logf("%d certificates were worked on %d times; %d times without much to do, %.1f of these in an hour, and %d in the busiest", len(f.lineages), works, len(f.works), mean, busiest)
-	if busiest > chance(mean) {
-		f.t.Errorf("certificates were worked on %d times in one hour, want at most %d", busiest, chance(mean))
+	mean := float64(len(times)) / float64(24*days)
+	f.t.Logf("%s %d times, %.1f times in an hour, and %d in the busiest", what, len(times), mean, busiest)
+	// Not all of that is chance: what was renewed on the same day is asked about together.
+	if most := chance(mean) * 3 / 2; busiest > most {
+		f.t.Errorf("%s: %d times in one hour, want at most %d", what, busiest, most)
 	}
 }
