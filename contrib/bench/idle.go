@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -19,7 +20,8 @@ type idler struct {
 	name   string
 	env    []string
 	args   []string
-	reload string // what it says when it has read its configuration again; "" when it has none
+	config string // a file that it reads again at SIGHUP; "" for none
+	reload string // what it says when it has
 }
 
 // rest is what an idler takes.
@@ -43,17 +45,18 @@ func idle(ctx context.Context, out io.Writer, ca *ca, certmagic, dir string, cer
 	if err != nil {
 		return err
 	}
+	config := filepath.Join(work, "config.yaml")
 	fmt.Fprintf(out, "\nIdle with %d certificates, over %s:\n\n| | until idle | resident then | and later | CPU time | SIGHUP to the new schedule | resident after that |\n| --- | --- | --- | --- | --- | --- | --- |\n", certs, d)
 	for _, p := range []idler{
-		{"keepkey daemon", keepkey.env, []string{keepkey.args[0], "daemon", "--config", filepath.Join(work, "config.yaml")}, "read the configuration again"},
-		{"CertMagic", ca.env(), []string{certmagic, "manage", storage, ca.Directory, names, "1"}, ""},
+		{"keepkey daemon", keepkey.env, []string{keepkey.args[0], "daemon", "--config", config}, config, "read the configuration again"},
+		{"CertMagic", ca.env(), []string{certmagic, "manage", storage, ca.Directory, names, "1"}, "", ""},
 	} {
 		r, err := p.measure(ctx, d)
 		if err != nil {
 			return err
 		}
 		reload, after := "", ""
-		if p.reload != "" {
+		if p.config != "" {
 			reload, after = fmt.Sprintf("%.2f s", r.reload.Seconds()), fmt.Sprintf("%.0f MiB", r.reloads)
 		}
 		fmt.Fprintf(out, "| %s | %.1f s | %.0f MiB | %.0f MiB | %.2f s | %s | %s |\n", p.name, r.began.Seconds(), r.memory, r.later, r.cpu.Seconds(), reload, after)
@@ -80,7 +83,7 @@ func (p idler) measure(ctx context.Context, d time.Duration) (r rest, err error)
 	go func() {
 		defer close(heard)
 		for lines := bufio.NewScanner(said); lines.Scan(); {
-			if last = lines.Text(); p.reload != "" && strings.Contains(last, p.reload) {
+			if last = lines.Text(); p.config != "" && strings.Contains(last, p.reload) {
 				reloaded <- struct{}{}
 			}
 		}
@@ -110,7 +113,10 @@ func (p idler) measure(ctx context.Context, d time.Duration) (r rest, err error)
 	if err == nil {
 		r.later, err = at.resident()
 	}
-	if r.cpu = after - before; err != nil || p.reload == "" {
+	if r.cpu = after - before; err != nil || p.config == "" {
+		return r, err
+	}
+	if err := dropLast(p.config); err != nil {
 		return r, err
 	}
 	start = time.Now()
@@ -130,6 +136,16 @@ func (p idler) measure(ctx context.Context, d time.Duration) (r rest, err error)
 	return r, err
 }
 
+// dropLast takes the last certificate, which has a line of its own, out of a configuration.
+func dropLast(config string) error {
+	data, err := os.ReadFile(config)
+	if err != nil {
+		return err
+	}
+	last := bytes.LastIndexByte(bytes.TrimSuffix(data, []byte("\n")), '\n') + 1
+	return os.WriteFile(config, data[:last], 0o600)
+}
+
 func wait(ctx context.Context, d time.Duration) error {
 	select {
 	case <-time.After(d):
@@ -142,10 +158,13 @@ func wait(ctx context.Context, d time.Duration) error {
 // process is one that runs, as the kernel knows it.
 type process int
 
-// quiet waits until it has used next to no CPU time for some seconds, and returns how long
+// still is how long a program must have used next to no CPU time.
+var still = 5 * time.Second
+
+// quiet waits until it has been still, and returns how long
 // after start that began.
 func (p process) quiet(ctx context.Context, start time.Time) (time.Duration, error) {
-	const still, little = 5 * time.Second, 50 * time.Millisecond
+	const little = 50 * time.Millisecond
 	since, used := time.Now(), time.Duration(-1)
 	for {
 		now, err := p.cpu()
