@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -422,6 +423,8 @@ func explore(t *testing.T, m modelled, blind bool, visit func(*node) bool) (stat
 
 func TestNoRolloverEverLocksAClientOut(t *testing.T) {
 	t.Parallel()
+	// It keeps millions of states: rather slower than more memory than a small machine has.
+	debug.SetMemoryLimit(2400 << 20)
 	for _, m := range models {
 		if raceDetector || testing.Short() {
 			m.limit = 10_000
