@@ -291,13 +291,15 @@ func (m *month) endInOrder() {
 	}
 	ended := make(chan struct{})
 	go func() { defer close(ended); cmd.Wait() }()
+	reached := false
 	m.await("an order is to be finalized", func() bool {
 		select {
 		case <-ended: // it did not come to that: the disk is full, say
 			return true
 		default:
 		}
-		return slices.ContainsFunc(m.h.ca.Requests(), func(r string) bool { return strings.Contains(r, string(acmetest.Finalize)) })
+		reached = slices.ContainsFunc(m.h.ca.Requests(), func(r string) bool { return strings.Contains(r, string(acmetest.Finalize)) })
+		return reached
 	})
 	m.end()
 	<-ended
@@ -306,7 +308,7 @@ func (m *month) endInOrder() {
 	m.start()
 	m.settle()
 	for _, r := range m.h.ca.Requests() {
-		if strings.HasSuffix(r, string(acmetest.NewOrder)) {
+		if reached && strings.HasSuffix(r, string(acmetest.NewOrder)) {
 			m.t.Errorf("%s: another order was placed", m.w.at)
 		}
 	}
