@@ -37,7 +37,7 @@ func (p *port) open(serve func(net.Listener)) error {
 	if p.ln != nil {
 		return nil
 	}
-	ln, err := net.Listen("tcp", p.addr)
+	ln, err := p.listen()
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return fmt.Errorf("another program listens on %s, so %s cannot: choose another way to answer (webroot, dns-01), or free the port: %w", p.addr, p.purpose, err)
@@ -49,6 +49,18 @@ func (p *port) open(serve func(net.Listener)) error {
 	p.ln = ln
 	go serve(netutil.LimitListener(ln, maxVisits))
 	return nil
+}
+
+// listen tries for a moment: a hook that is just being started may hold the port that was
+// closed here, between fork and exec.
+func (p *port) listen() (net.Listener, error) {
+	const moment, pause = time.Second, 10 * time.Millisecond
+	for deadline := time.Now().Add(moment); ; time.Sleep(pause) {
+		ln, err := net.Listen("tcp", p.addr)
+		if !errors.Is(err, syscall.EADDRINUSE) || time.Now().After(deadline) {
+			return ln, err
+		}
+	}
 }
 
 func (p *port) close() error {
