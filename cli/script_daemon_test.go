@@ -19,6 +19,7 @@ import (
 // Those that have a daemon of their own need no entry.
 var notBesideADaemon = map[string]string{
 	"adopt":   "it puts another state directory in the place of the daemon's",
+	"check":   "somebody else has the state directory in the end",
 	"host":    "it makes the state directory another host's meanwhile",
 	"limits":  "what limits a command does not limit a daemon",
 	"lock":    "somebody else has the state directory",

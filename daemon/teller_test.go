@@ -131,6 +131,7 @@ func TestALineageIsLookedAtAgainBeforeItIsToldOf(t *testing.T) {
 		}
 		w.Add(wrong("a", true))
 		time.Sleep(24 * time.Hour)
+		synctest.Wait()
 		calls := w.calls
 		w.calls = slices.DeleteFunc(calls, func(c string) bool { return strings.HasSuffix(c, "tell ") && !strings.HasPrefix(c, "1h") })
 		w.did(t, "3s tell a!", "1h0m0s look a", "1h0m0s tell ")
