@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -91,9 +90,7 @@ func checkOf(ctx context.Context, runner *apply.Runner, cert config.Certificate)
 func showChecks(env Env, all []status.Check, asJSON bool) error {
 	level, summary := status.Summary(all)
 	if asJSON {
-		e := json.NewEncoder(jsonWriter{env.Stdout})
-		e.SetIndent("", "  ")
-		if err := e.Encode(all); err != nil {
+		if err := printJSON(env, all); err != nil {
 			return err
 		}
 	} else {

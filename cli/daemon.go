@@ -105,11 +105,10 @@ func (g *globals) serve(ctx context.Context, cfg *config.Config) error {
 	}
 	s.reports = daemon.NewReports()
 	s.reports.Now, s.reports.About, s.reports.Hear = g.env.Now, s.about, s.hear
-	systemd := daemon.SystemdOf(g.env.Getenv)
-	s.systemd = systemd
-	s.daemon.Beat, s.daemon.BeatEvery = s.overview.Beat, systemd.Watchdog/3
-	if systemd.Watchdog > 0 {
-		s.daemon.Beat = func() { s.overview.Beat(); systemd.Tell("WATCHDOG=1") }
+	s.systemd = daemon.SystemdOf(g.env.Getenv)
+	s.daemon.Beat, s.daemon.BeatEvery = s.overview.Beat, s.systemd.Watchdog/3
+	if s.systemd.Watchdog > 0 {
+		s.daemon.Beat = func() { s.overview.Beat(); s.systemd.Tell("WATCHDOG=1") }
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -122,11 +121,11 @@ func (g *globals) serve(ctx context.Context, cfg *config.Config) error {
 	serving.Go(func() { s.reports.Run(ctx) })
 	serving.Go(func() { s.alarm.teller.Run(ctx) })
 	go s.reloadOn(ctx)
-	systemd.Tell("READY=1")
+	s.systemd.Tell("READY=1")
 	g.log.Info("at work", "certificates", len(cfg.Certificates))
 	debug.FreeOSMemory() // see reloadOn
 	s.daemon.Run(ctx, cfg)
-	systemd.Tell("STOPPING=1")
+	s.systemd.Tell("STOPPING=1")
 	cancel()
 	serving.Wait()
 	return nil

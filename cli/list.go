@@ -49,9 +49,7 @@ func (g *globals) reader(cfg *config.Config) (*apply.Runner, error) {
 // among the items, which are printed with them, the exit status is 1.
 func show[T any](env Env, items []T, asJSON bool, print func(Env, T), problems func(T) int) error {
 	if asJSON {
-		e := json.NewEncoder(jsonWriter{env.Stdout})
-		e.SetIndent("", "  ")
-		if err := e.Encode(items); err != nil {
+		if err := printJSON(env, items); err != nil {
 			return err
 		}
 	}
@@ -65,4 +63,11 @@ func show[T any](env Env, items []T, asJSON bool, print func(Env, T), problems f
 		}
 	}
 	return failed
+}
+
+// printJSON prints what docs/json.md describes.
+func printJSON(env Env, v any) error {
+	e := json.NewEncoder(jsonWriter{env.Stdout})
+	e.SetIndent("", "  ")
+	return e.Encode(v)
 }

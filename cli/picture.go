@@ -31,9 +31,6 @@ func (p *picture) flags() []cli.Flag {
 
 func (p *picture) given() bool { return p.html != "" || p.svg != "" }
 
-// maxShown is how many certificates are shown in full on one page.
-const maxShown = 50
-
 // runPicture shows the same as runStatus does, and ends with the same status.
 func runPicture(ctx context.Context, g *globals, s *selection, p picture, asJSON bool) error {
 	if asJSON || (p.html != "" && p.svg != "") {
@@ -118,7 +115,7 @@ func viewOf(env Env, all []page.Certificate) page.View {
 	slices.SortStableFunc(all, func(a, b page.Certificate) int {
 		return rank[status.Worst(a.Problems)] - rank[status.Worst(b.Problems)]
 	})
-	shown := min(len(all), maxShown)
+	shown := min(len(all), page.MaxInFull)
 	v.Certificates = all[:shown]
 	for _, c := range all[shown:] {
 		v.Others = append(v.Others, c.Brief())

@@ -324,7 +324,7 @@ func TestAPageReadsWhatItShowsAndOnceForMany(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if len(shown) != maxShown || !slices.Equal(shown[:3], []string{"c998", "c999", "c0"}) {
+	if len(shown) != page.MaxInFull || !slices.Equal(shown[:3], []string{"c998", "c999", "c0"}) {
 		t.Errorf("%d were read, %.10q", len(shown), shown)
 	}
 }

@@ -11,10 +11,6 @@ import (
 	"keepkey/status"
 )
 
-// maxShown is how many certificates are shown in full on one page. Of the others a row is
-// shown, which leads to a page of their own.
-const maxShown = 50
-
 const contentHTML = "text/html; charset=utf-8"
 
 // overviewPage shows all certificates, the worst first.
@@ -24,11 +20,11 @@ func (w *Web) overviewPage(ctx context.Context, _ *http.Request, b *bytes.Buffer
 	if err != nil {
 		w.Log.Warn("the page can't show which lineages are not configured", "problem", err)
 	}
-	v.Certificates = left[:min(len(left), maxShown/2)]
+	v.Certificates = left[:min(len(left), page.MaxInFull/2)]
 	all := w.all()
 	worstFirst(all)
 	for _, k := range all {
-		if len(v.Certificates) < maxShown && ctx.Err() == nil && !k.at.IsZero() {
+		if len(v.Certificates) < page.MaxInFull && ctx.Err() == nil && !k.at.IsZero() {
 			v.Certificates = append(v.Certificates, w.whole(ctx, k))
 		} else {
 			v.Others = append(v.Others, k.now(v.Now))

@@ -22,6 +22,10 @@ import (
 	"keepkey/status"
 )
 
+// MaxInFull is how many certificates are shown in full on one page. Of the others a row is
+// shown.
+const MaxInFull = 50
+
 // View is all that the page shows.
 type View struct {
 	Now           time.Time
